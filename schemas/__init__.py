@@ -1,0 +1,1 @@
+"""What Encore's tables, settings and refusals look like; imports nothing of Encore's own."""

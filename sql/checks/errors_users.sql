@@ -1,0 +1,12 @@
+-- Users that errors name and the table users lacks.
+with named as (
+    select distinct user_id from errors
+),
+
+unknown as (
+    select named.user_id
+    from named
+    anti join users on named.user_id = users.user_id
+)
+
+select * from unknown

@@ -1,0 +1,20 @@
+-- Grain: one artist; the $top most played.
+with by_artist as (
+    select
+        tracks.artist as label,
+        count(*) as plays,
+        count(distinct plays.user_id) as users
+    from plays
+    inner join tracks on plays.track_id = tracks.track_id
+    where tracks.artist is not null
+    group by tracks.artist
+),
+
+most_played as (
+    select *
+    from by_artist
+    order by plays desc, label
+    limit $top
+)
+
+select * from most_played

@@ -1,0 +1,39 @@
+-- Grain: one platform (or, where the source has no platforms, one place in the app that the play
+-- was started from); the $top commonest among the scored plays, the rest as one row.
+with started as (
+    select
+        scored.target,
+        coalesce(plays.platform, plays.source_type) as label
+    from scored
+    inner join plays on scored.user_id = plays.user_id and scored.seq = plays.seq
+),
+
+by_label as (
+    select
+        label,
+        count(*) as rows,
+        count(*) filter (where target) as positives
+    from started
+    where label is not null
+    group by label
+),
+
+ranked as (
+    select
+        *,
+        row_number() over (order by rows desc, label) as place
+    from by_label
+),
+
+pooled as (
+    select
+        case when place <= $top then label else 'all others' end as label,
+        sum(rows)::bigint as rows,
+        sum(positives)::bigint as positives,
+        min(place) as place
+    from ranked
+    group by all
+    order by min(place)
+)
+
+select * from pooled

@@ -1,0 +1,143 @@
+-- One row per listen that stays, in the order of the table plays: its record, seq and started_at.
+--
+-- A package is the folder of a file together with its resolution. Packages of one user overlap: for
+-- each (user, end minute, track, ms_played) as many plays stay as the package with the most of them
+-- has, taken from second-resolution packages first. Nothing else is deduplicated.
+--
+-- A minute-resolution play ended in its minute, and its start is clamped to the end of the play
+-- before it (by end; at the same end second-resolution plays first, then by file and place in it),
+-- never beyond its own end. Then each user's plays are in the order of their start, end, file and
+-- place: one rule for users with either resolution or both. Starts never decrease along seq.
+--
+-- valid_plays: Plays with `record`, the row's number.
+with files as (
+    select
+        file,
+        dense_rank() over (order by parse_dirpath(file)) as folder,
+        -- numbers in names count as numbers: 10 comes after 9
+        row_number() over (
+            order by
+                list_transform(
+                    regexp_extract_all(file, '[0-9]+|[^0-9]+'),
+                    lambda part: case when part[1] between '0' and '9' then lpad(part, 20, '0') else part end
+                ),
+                file
+        ) as file_rank
+    from (select distinct file from valid_plays)
+),
+
+users as (
+    select
+        user_id,
+        row_number() over (order by user_id) as listener
+    from (select distinct user_id from valid_plays)
+),
+
+numbers as (
+    select
+        valid_plays.record,
+        users.listener,
+        valid_plays.resolution = 'minute' as coarse,
+        2 * files.folder + (valid_plays.resolution = 'minute')::bigint as package,
+        files.file_rank,
+        valid_plays.position,
+        epoch_ms(valid_plays.started_at) as started,
+        epoch_ms(valid_plays.ended_at) as ended,
+        epoch_ms(valid_plays.ended_at) // 60000 as end_minute,
+        -- of 64 bits: one number is grouped and sorted rather than four
+        hash(users.listener, epoch_ms(valid_plays.ended_at) // 60000, valid_plays.track_id, valid_plays.ms_played)
+            as listen
+    from valid_plays
+    inner join users on valid_plays.user_id = users.user_id
+    inner join files on valid_plays.file = files.file
+),
+
+spans as (
+    select
+        listener,
+        package,
+        min(end_minute) as first_minute,
+        max(end_minute) as last_minute
+    from numbers
+    group by listener, package
+),
+
+shared as (
+    select
+        spans.listener,
+        spans.package,
+        min(greatest(spans.first_minute, others.first_minute)) as first_minute,
+        max(least(spans.last_minute, others.last_minute)) as last_minute
+    from spans
+    inner join spans as others on spans.listener = others.listener and spans.package <> others.package
+    group by spans.listener, spans.package
+),
+
+placed as (
+    select
+        numbers.*,
+        row_number() over in_package as place,
+        count(*) over (in_package rows between unbounded preceding and unbounded following) as plays
+    from numbers
+    inner join shared
+        on
+            numbers.listener = shared.listener
+            and numbers.package = shared.package
+            and numbers.end_minute between shared.first_minute and shared.last_minute
+    window in_package as (
+        partition by numbers.listen, numbers.package
+        order by numbers.ended, numbers.file_rank, numbers.position
+    )
+),
+
+again as (
+    select record from placed
+    qualify row_number() over (partition by listen, place order by coarse, plays desc, package) > 1
+),
+
+merged as (
+    select * exclude (listen, end_minute)
+    from numbers
+    where record not in (select record from again)
+),
+
+clamped as (
+    select
+        record,
+        greatest(
+            started,
+            least(ended, lag(ended) over (partition by listener order by ended, coarse, file_rank, position))
+        ) as clamped_start
+    from merged
+    where listener in (select listener from merged where coarse)
+    qualify coarse
+),
+
+ordered as (
+    select
+        merged.record,
+        merged.listener,
+        coalesce(clamped.clamped_start, merged.started) as start,
+        row_number() over (
+            partition by merged.listener
+            order by
+                coalesce(clamped.clamped_start, merged.started),
+                merged.ended,
+                merged.coarse,
+                merged.file_rank,
+                merged.position
+        ) - 1 as seq
+    from merged
+    left join clamped on merged.record = clamped.record
+),
+
+plays as (
+    select
+        record,
+        seq,
+        make_timestamptz(start * 1000) as started_at
+    from ordered
+    order by start, listener, seq
+)
+
+select * from plays

@@ -1,0 +1,28 @@
+-- Grain: one track saved in a library (YourLibrary); old ones have no uri.
+with libraries as (
+    select tracks
+    from read_json(
+        $paths,
+        format = 'auto',
+        records = 'true',
+        maximum_object_size = 268435456,
+        columns = {tracks: 'json'}
+    )
+),
+
+saved as (
+    select unnest(from_json(tracks, '["json"]')) as track
+    from libraries
+    where json_type(tracks) = 'ARRAY'
+),
+
+renamed as (
+    select
+        nullif(trim(track ->> 'artist'), '') as artist,
+        nullif(trim(track ->> 'track'), '') as title,
+        nullif(trim(track ->> 'album'), '') as album,
+        case when (track ->> 'uri') like 'spotify:track:%' then track ->> 'uri' end as uri
+    from saved
+)
+
+select * from renamed

@@ -1,0 +1,1 @@
+"""The work: plain typed functions, none of which knows Prefect."""

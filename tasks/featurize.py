@@ -1,0 +1,188 @@
+"""Feature tables: the declarations of ``tasks/features.py`` answered for plays or for probes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from tasks import moments
+from tasks.aggregates import Question, Stream, answer
+from tasks.features import Feature, declared
+from tasks.moments import Moments
+from tasks.warehouse import Warehouse
+
+NEVER = np.iinfo(np.int64).max
+
+
+@dataclass(frozen=True)
+class History:
+    """The tables that features are built from; ``labels`` by stream ("completed", "repeated").
+
+    ``known_until`` serves sources without a clock: labels of rows from it on are never seen, those
+    before it are all known at it. With a clock, maturity alone decides and it is None.
+    """
+
+    plays: Path
+    tracks: Path
+    users: Path
+    errors: Path
+    labels: Mapping[str, Path]
+    clock: str
+    timezone: str
+    known_until: int | None = None
+
+
+def write(
+    history: History, target: str, names: Sequence[str] | None, warehouse: Warehouse, threads: int, path: Path
+) -> list[str]:
+    """Write the feature table of a target's rows to ``path``; returns the features' names.
+
+    Columns: ``play`` (row of plays.parquet, int64), ``user`` (int32), ``tick`` and ``matures_at``
+    (int64), ``target`` (bool, null where withheld), then Float32 and Categorical features. Rows
+    are those of the target whose label is known or asked for, in time order.
+    """
+    labels = pl.read_parquet(history.labels[target], columns=["play", "target", "matures_at"])
+    asked = (
+        pl.scan_parquet(history.plays)
+        .select(asked=pl.col("request_id").is_not_null())
+        .with_row_index("play")
+        .filter("asked")
+        .select(pl.col("play").cast(pl.Int64))
+        .collect()["play"]
+    )
+    rows = labels.filter(pl.col("target").is_not_null() | pl.col("play").is_in(asked.implode()))
+    events = moments.read(history.plays, history.tracks, history.users, history.timezone, warehouse)
+    everything = rows.height == events.rows
+    probes = events if everything else events.take(rows["play"].to_numpy())
+    features = available(history, events, names)
+    frame = build(history, features, events, probes, warehouse, threads)
+    keyed = rows.with_columns(
+        pl.Series("user", probes.columns["user"]), pl.Series("tick", probes.columns["tick"])
+    )
+    keyed.select("play", "user", "tick", "matures_at", "target").hstack(frame).write_parquet(
+        path, row_group_size=262_144
+    )
+    return frame.columns
+
+
+def probe(history: History, probes: pl.DataFrame, names: Sequence[str], warehouse: Warehouse) -> pl.DataFrame:
+    """Features ``names`` at ``probes``: rows shaped like plays, whose outcomes are not read.
+
+    Rows may come in any order; the result keeps it.
+    """
+    events = moments.read(history.plays, history.tracks, history.users, history.timezone, warehouse)
+    at = moments.read(probes, history.tracks, history.users, history.timezone, warehouse)
+    order = np.argsort(at.columns["tick"], kind="stable")
+    features = [feature for feature in declared(history.clock) if feature.name in set(names)]
+    frame = build(history, features, events, at.take(order), warehouse, threads=1)
+    back = np.empty_like(order)
+    back[order] = np.arange(len(order))
+    return frame.select(names)[back]
+
+
+def available(history: History, events: Moments, names: Sequence[str] | None) -> list[Feature]:
+    """Declared features whose columns and streams exist; with ``names`` exactly those."""
+    streams = {"plays", "ended", "connection_errors", "playback_errors", *history.labels}
+    if names is not None:
+        return [feature for feature in declared(history.clock) if feature.name in set(names)]
+    return [
+        feature
+        for feature in declared(history.clock)
+        if feature.columns <= events.columns.keys()
+        and {question.stream for question in feature.questions} <= streams
+    ]
+
+
+def build(
+    history: History,
+    features: Sequence[Feature],
+    events: Moments,
+    probes: Moments,
+    warehouse: Warehouse,
+    threads: int,
+) -> pl.DataFrame:
+    """One row per probe (sorted in time), one Float32 or Categorical column per feature."""
+    streams = _streams(history, events, warehouse)
+    columns: dict[str, pl.Series] = {}
+    # A dozen features at a time: their answers are dropped before the next dozen's are computed.
+    for group in _grouped(features):
+        questions = [question for feature in group for question in feature.questions]
+        answers = answer(questions, probes, streams, threads)
+        for feature in group:
+            columns[feature.name] = _evaluate(feature, probes, answers)
+    return pl.DataFrame([columns[feature.name] for feature in features])
+
+
+def _grouped(features: Sequence[Feature]) -> list[list[Feature]]:
+    """Features in batches that bound the memory of their answers, sharing keys where possible."""
+    ordered = sorted(features, key=lambda feature: sorted(str(question.by) for question in feature.questions))
+    size = 12
+    return [ordered[start : start + size] for start in range(0, len(ordered), size)]
+
+
+def _evaluate(feature: Feature, probes: Moments, answers: Mapping[str, NDArray[Any]]) -> pl.Series:
+    if feature.category:
+        (name,) = feature.expression.meta.root_names()
+        codes = pl.Series(probes.columns.get(name, np.full(probes.rows, -1, np.int32)))
+        names = pl.Series(probes.names.get(name, []), dtype=pl.String)
+        texts = names.gather(codes.replace(-1, None)) if len(names) else pl.repeat(None, probes.rows, dtype=pl.String, eager=True)
+        return texts.cast(pl.Categorical).alias(feature.name)
+    inputs = {}
+    for name in feature.expression.meta.root_names():
+        if Question.parse(name) is not None:
+            inputs[name] = pl.Series(name, answers[name])
+        else:
+            values = probes.columns.get(name, np.full(probes.rows, np.nan, np.float32))
+            series = pl.Series(name, values)
+            inputs[name] = series.replace(-1, None) if values.dtype == np.int32 else series
+    frame = pl.DataFrame(inputs)
+    value = frame.select(feature.expression.cast(pl.Float32).fill_nan(None).alias(feature.name))
+    return value.to_series()
+
+
+def _streams(history: History, events: Moments, warehouse: Warehouse) -> dict[str, Stream]:
+    tick = events.columns["tick"]
+    streams = {"plays": Stream(events, None, tick + 1, None)}
+    if "end_tick" in events.columns:
+        streams["ended"] = _ended(events, tick)
+    for name, path in history.labels.items():
+        streams[name] = _labelled(history, events, path)
+    for kind in ("connection", "playback"):
+        streams[f"{kind}_errors"] = _errors(history, kind, warehouse)
+    return streams
+
+
+def _ended(events: Moments, tick: NDArray[np.int64]) -> Stream:
+    """Plays of at least 30 s, with their seconds, from their end."""
+    seconds = events.columns["seconds_played"]
+    visible = np.maximum(events.columns["end_tick"], tick + 1)
+    places = np.flatnonzero(seconds >= 30)
+    places = places[np.argsort(visible[places], kind="stable")]
+    return Stream(events, places, visible[places], seconds[places].astype(np.float32))
+
+
+def _labelled(history: History, events: Moments, path: Path) -> Stream:
+    """Known labels, from their maturity."""
+    labels = pl.read_parquet(path, columns=["play", "target", "matures_at"]).drop_nulls("target")
+    places, visible = labels["play"].to_numpy(), labels["matures_at"].to_numpy()
+    value = labels["target"].cast(pl.Float32).to_numpy()
+    if history.known_until is not None:
+        inside = events.columns["tick"][places] < history.known_until
+        places, visible, value = places[inside], visible[inside], value[inside]
+        visible = np.minimum(visible, history.known_until)
+    order = np.argsort(visible, kind="stable")
+    return Stream(events, places[order], visible[order], value[order])
+
+
+def _errors(history: History, kind: str, warehouse: Warehouse) -> Stream:
+    warehouse.relation("errors", history.errors)
+    warehouse.relation("users", history.users)
+    frame = warehouse.frame("features/errors", kind=kind)
+    columns = {name: frame[name].to_numpy() for name in ("user", "day", "tick")}
+    return Stream(Moments(frame.height, columns, {}), None, columns["tick"] + 1, None)

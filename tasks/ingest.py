@@ -1,0 +1,320 @@
+"""Raw exports to canonical tables: read, validate, merge packages, order plays, check.
+
+Rows stream through in batches; for all plays at once only numbers are held, and texts as codes.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pandera.polars as pa
+import polars as pl
+import pyarrow.parquet as pq
+
+from schemas import tables
+from schemas.config import Config, Source
+from schemas.errors import InputError
+from tasks.sources import READERS
+from tasks.store import digest_files
+from tasks.validate import check, refuse, split_valid
+from tasks.warehouse import Warehouse
+
+BATCH = 1_000_000  # rows validated, gathered and written at a time
+CHECKS = (
+    "checks/plays_key",
+    "checks/plays_tracks",
+    "checks/plays_users",
+    "checks/errors_users",
+    "checks/tracks_key",
+    "checks/users_key",
+)
+
+
+@dataclass
+class _Tally:
+    """Rows read by table, and the refused ones."""
+
+    read: dict[str, int] = field(default_factory=dict)
+    refused: list[pl.DataFrame] = field(
+        default_factory=lambda: [pl.DataFrame(schema=tables.columns(tables.Quarantine))]
+    )
+
+    def quarantine(self) -> pl.DataFrame:
+        return pl.concat(self.refused)
+
+    def reasons(self) -> pl.DataFrame:
+        """Refused rows by table, column and reason, the most frequent first, with the first place."""
+        return (
+            self.quarantine()
+            .group_by("table", "column", "reason", maintain_order=True)
+            .agg(rows=pl.len(), file=pl.col("file").first(), position=pl.col("position").first())
+            .sort("rows", "table", "reason", descending=[True, False, False])
+        )
+
+
+def resolve(config: Config, world: Path | None) -> Source:
+    """The source as it is to be read: of a simulated one, the export in ``world`` and its format.
+
+    ``world`` is the folder that ``tasks.simulation.write`` was given; None for real data. The
+    other functions here take a config whose ``source`` is the resolved one.
+    """
+    if config.source.kind != "simulated":
+        return config.source
+    if world is None:
+        raise ValueError("a simulated source needs the folder of its world")
+    return config.source.model_copy(
+        update={"kind": config.simulation.format, "path": (world / "export",)}
+    )
+
+
+def raw_files(config: Config) -> list[Path]:
+    """The source's raw files. Raises ``InputError`` when there is nothing to read."""
+    return READERS[config.source.kind].files(config.source)
+
+
+def inputs(config: Config) -> list[str]:
+    """``<SHA-256> <path>`` of each raw file, for the store's key; paths are relative.
+
+    A file's path counts, for it names the account and the package; where the data lies does not.
+    """
+    found = []
+    for name, digest in digest_files(raw_files(config)).items():
+        path = Path(name)
+        roots = [root for root in config.source.path if path != root and path.is_relative_to(root)]
+        found.append(f"{digest} {path.relative_to(roots[0] if roots else path.parent).as_posix()}")
+    return sorted(found)
+
+
+def ingest(config: Config, now: datetime, folder: Path) -> dict[str, Any]:
+    """Write plays, tracks, users, errors and quarantine as Parquet into ``folder``; return facts.
+
+    ``now`` (aware) only serves to refuse plays of the future. Facts: ``reader`` (what the reader
+    tells), ``clock`` ("time" or "order"), ``read`` and ``rows`` (rows by table, before and after),
+    ``refused`` (rows by table, column and reason), ``merged_duplicates`` (plays that several
+    packages hold), ``added`` (tracks and users that only plays or errors name), ``data_start`` and
+    ``data_end`` (first start and last end in ISO format; first and last ``seq`` without a clock).
+
+    Raises ``InputError`` for raw data that is bad as a whole, without a valid play, or with more
+    refused plays than ``source.max_refused_share``.
+    """
+    tally = _Tally()
+    order = None
+    with tempfile.TemporaryDirectory(prefix=".scratch-", dir=folder) as name:
+        with Warehouse(config.store) as warehouse:
+            told = READERS[config.source.kind].stage(config.source, Path(name), warehouse)
+            pieces = _valid_plays(warehouse, now.astimezone(UTC), Path(name), tally)
+            _refuse_too_many(tally, config.source)
+            added = _write_others(warehouse, pieces, folder, tally)
+            clock = _clock(pieces)
+            if clock == "time":
+                warehouse.relation("valid_plays", pieces)
+                order = warehouse.frame("staging/plays")
+        # only now, with the warehouse's memory free again, come the texts of all plays
+        batches = _in_order(pieces, order) if order is not None else _as_read(pieces)
+        with _parquet(folder / "plays.parquet", tables.Plays) as write:
+            for batch in batches:
+                write(batch)
+    with _parquet(folder / "quarantine.parquet", tables.Quarantine) as write:
+        write(tally.quarantine())
+    _run_checks(config, folder)
+    rows = {
+        table: pq.read_metadata(folder / f"{table}.parquet").num_rows
+        for table in (*tables.SOURCE_TABLES, "quarantine")
+    }
+    start, end = _bounds(folder / "plays.parquet", clock)
+    refused = tally.reasons()
+    return {
+        "reader": dict(told),
+        "clock": clock,
+        "read": tally.read,
+        "rows": rows,
+        "refused": refused.select("table", "column", "reason", "rows").to_dicts(),
+        "merged_duplicates": tally.read["plays"] - _refused_plays(tally) - rows["plays"],
+        "added": added,
+        "data_start": start,
+        "data_end": end,
+    }
+
+
+def _valid_plays(warehouse: Warehouse, now: datetime, scratch: Path, tally: _Tally) -> list[Path]:
+    """Files of valid plays in the order they were read, with the row's number ``record``."""
+    clocked = pl.col("resolution") != "order"
+    rules = [
+        *(
+            (column, "missing", clocked & pl.col(column).is_null())
+            for column in ("ended_at", "ms_played")
+        ),
+        ("started_at", "missing", clocked & pl.col("started_at").is_null()),
+        ("ended_at", "in the future", pl.col("ended_at") > now),
+    ]
+    pieces: list[Path] = []
+    records = 0
+    for batch in _raw(warehouse, "plays", tally):
+        good, refused = split_valid(tables.Plays, batch)
+        tally.refused.append(refused)
+        for column, reason, faulty in rules:
+            good, refused = refuse(tables.Plays, good, column, reason, faulty)
+            tally.refused.append(refused)
+        if good.is_empty():
+            continue
+        pieces.append(scratch / f"valid-{len(pieces):06}.parquet")
+        numbered = good.with_columns(record=pl.int_range(records, records + good.height))
+        numbered.write_parquet(pieces[-1], compression="lz4")
+        records += good.height
+    return pieces
+
+
+def _refuse_too_many(tally: _Tally, settings: Source) -> None:
+    """Raise ``InputError`` when too few plays are left to go on with."""
+    read, refused = tally.read["plays"], _refused_plays(tally)
+    where = ", ".join(map(str, settings.path))
+    if read == 0:
+        raise InputError("no plays in it", file=where, do="check source.path and source.kind")
+    reasons = "; ".join(
+        f"{row['reason']} ({row['rows']} rows, first in {row['file']} at record {row['position']})"
+        for row in tally.reasons().filter(pl.col("table") == "plays").head(3).to_dicts()
+    )
+    if refused == read:
+        raise InputError(f"all {read} plays are refused", file=where, found=reasons, do="mend the files")
+    if refused > settings.max_refused_share * read:
+        raise InputError(
+            f"{refused} of {read} plays are refused", file=where, found=reasons,
+            expected=f"at most a share of {settings.max_refused_share}",
+            do="mend the files or raise source.max_refused_share",
+        )  # fmt: skip
+
+
+def _refused_plays(tally: _Tally) -> int:
+    return tally.quarantine().filter(pl.col("table") == "plays").height
+
+
+def _write_others(
+    warehouse: Warehouse, pieces: list[Path], folder: Path, tally: _Tally
+) -> dict[str, int]:
+    """Write errors, tracks and users; return how many of the latter two only other tables name."""
+    with _parquet(folder / "errors.parquet", tables.Errors) as write:
+        for batch in _raw(warehouse, "errors", tally):
+            good, refused = split_valid(tables.Errors, batch)
+            tally.refused.append(refused)
+            write(good)
+    valid = pl.scan_parquet(pieces)
+    unsure = pl.scan_parquet(folder / "errors.parquet").select("user_id")
+    named = {
+        "tracks": valid.select(pl.col("track_id").unique()),
+        "users": pl.concat([valid.select(pl.col("user_id").unique()), unsure]).unique(),
+    }
+    added = {}
+    for table, ids in named.items():
+        model = tables.SOURCE_TABLES[table]
+        missing = ids.collect(engine="streaming")
+        id_ = missing.columns[0]
+        with _parquet(folder / f"{table}.parquet", model) as write:
+            for batch in _raw(warehouse, table, tally):
+                good, refused = split_valid(model, batch)
+                tally.refused.append(refused)
+                missing = missing.join(good, on=id_, how="anti")
+                write(good)
+            nulls = [
+                pl.lit(None, dtype).alias(column)
+                for column, dtype in tables.columns(model).items()
+                if column != id_
+            ]
+            write(missing.sort(id_).select(id_, *nulls))
+        added[table] = missing.height
+    return added
+
+
+def _clock(pieces: list[Path]) -> str:
+    """ "time" or "order"; a source has the one or the other."""
+    found = pl.scan_parquet(pieces).select(pl.col("resolution").unique()).collect().to_series().to_list()
+    if "order" not in found:
+        return "time"
+    assert found == ["order"], "a source mixes plays with and without a clock"
+    return "order"
+
+
+def _as_read(pieces: list[Path]) -> Iterator[pl.DataFrame]:
+    """Plays without a clock, which their reader gives by ascending ``seq``."""
+    last = -1
+    for piece in pieces:
+        frame = pl.read_parquet(piece).drop("record")
+        seq = frame["seq"].to_numpy()
+        assert seq[0] > last, "plays without a clock are not in the order of seq"
+        assert (np.diff(seq) > 0).all(), "plays without a clock are not in the order of seq"
+        last = int(seq[-1])
+        yield frame
+
+
+def _in_order(pieces: list[Path], order: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """Plays in the order of ``order`` (record, seq, started_at), which leaves out merged ones."""
+    records = order["record"].to_numpy()
+    kept = np.zeros(int(records.max()) + 1, np.bool_)
+    kept[records] = True
+    texts = [name for name, dtype in tables.columns(tables.Plays).items() if dtype == pl.String]
+    frames = []
+    for piece in pieces:
+        frame = pl.read_parquet(piece).drop("seq", "started_at")
+        frame = frame.filter(pl.Series(kept[frame["record"].to_numpy()]))
+        frames.append(frame.drop("record").with_columns(pl.col(texts).cast(pl.Categorical)))
+    wide = pl.concat(frames, rechunk=False)
+    place = (np.cumsum(kept, dtype=np.int64) - 1)[records]
+    for start in range(0, order.height, BATCH):
+        placed = order[start : start + BATCH].select("seq", "started_at")
+        rows = wide[place[start : start + BATCH]].with_columns(pl.col(texts).cast(pl.String))
+        yield _typed(tables.Plays, rows.hstack(placed))
+
+
+def _raw(warehouse: Warehouse, table: str, tally: _Tally) -> Iterator[pl.DataFrame]:
+    """A raw relation's rows in batches, in the columns and types of its model; counts them."""
+    model = tables.SOURCE_TABLES[table]
+    tally.read[table] = 0
+    for batch in warehouse.connection.table(f"raw_{table}").to_arrow_reader(BATCH):
+        frame = cast(pl.DataFrame, pl.from_arrow(batch))
+        tally.read[table] += frame.height
+        if not frame.is_empty():
+            yield _typed(model, frame)
+
+
+def _typed(model: type[pa.DataFrameModel], frame: pl.DataFrame) -> pl.DataFrame:
+    """The model's columns in its order; the engine's microseconds become milliseconds."""
+    wanted = tables.columns(model)
+    if set(frame.columns) != set(wanted):
+        raise ValueError(f"{model.__name__}: columns {frame.columns}, expected {list(wanted)}")
+    return frame.select(pl.col(name).cast(dtype) for name, dtype in wanted.items())
+
+
+@contextmanager
+def _parquet(path: Path, model: type[pa.DataFrameModel]) -> Iterator[Callable[[pl.DataFrame], None]]:
+    """Write checked frames one after the other into one file; none makes an empty table."""
+    wanted = tables.columns(model)
+    schema = pl.DataFrame(schema=wanted).to_arrow().schema
+    texts = [name for name, dtype in wanted.items() if dtype == pl.String]  # numbers gain nothing
+    with pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=texts) as writer:
+        yield lambda frame: writer.write_table(check(model, frame).to_arrow(), row_group_size=262_144)
+
+
+def _run_checks(config: Config, folder: Path) -> None:
+    """What holds between tables. Raises ``ValueError``: by now nothing may fail."""
+    with Warehouse(config.store) as warehouse:
+        for table in tables.SOURCE_TABLES:
+            warehouse.relation(table, folder / f"{table}.parquet")
+        for name in CHECKS:
+            broken = warehouse.frame(name)
+            if not broken.is_empty():
+                raise ValueError(f"{name}: {broken.height} rows")
+
+
+def _bounds(path: Path, clock: str) -> tuple[str, str] | tuple[int, int]:
+    scan = pl.scan_parquet(path)
+    if clock == "order":
+        first, last = scan.select(pl.min("seq"), seq_end=pl.max("seq")).collect().row(0)
+        return first, last
+    start, end = scan.select(pl.min("started_at"), pl.max("ended_at")).collect().row(0)
+    return start.isoformat(), end.isoformat()

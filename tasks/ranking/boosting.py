@@ -1,0 +1,143 @@
+"""LightGBM, the primary ranker: native booster, Arrow in, seeded, stopped and calibrated on validation."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from schemas.errors import InputError
+from tasks.ranking.calibration import NONE, Calibration, calibrate
+from tasks.ranking.encoding import Encoding, learn
+from tasks.ranking.protocol import Probabilities, Ranker, Task
+
+if TYPE_CHECKING:
+    import lightgbm
+
+CHUNK = 262_144  # rows handed to predict at a time
+
+
+@dataclass(frozen=True)
+class Boosting:
+    """A booster, its columns and its calibration."""
+
+    booster: lightgbm.Booster
+    encoding: Encoding
+    calibration: Calibration
+    facts: dict[str, Any]
+
+    def score(self, frame: pl.DataFrame) -> Probabilities:
+        """Calibrated probabilities."""
+        return self.calibration.apply(_raw(self.booster, self.encoding, frame))
+
+    def save(self, folder: Path) -> None:
+        """Write ``booster.txt`` and ``model.json``."""
+        self.booster.save_model(str(folder / "booster.txt"))
+        saved = {
+            "encoding": self.encoding.to_json(),
+            "calibration": self.calibration.to_json(),
+            "facts": self.facts,
+        }
+        (folder / "model.json").write_text(json.dumps(saved), encoding="utf-8")
+
+    def importance(self) -> pl.DataFrame:
+        """Columns feature, gain (total loss reduction), splits; largest gain first."""
+        return pl.DataFrame(
+            {
+                "feature": self.encoding.names,
+                "gain": self.booster.feature_importance("gain").astype(np.float64),
+                "splits": self.booster.feature_importance("split").astype(np.int64),
+            }
+        ).sort("gain", "feature", descending=[True, False])
+
+
+def fit(task: Task) -> Ranker:
+    """Fit with early stopping on validation, or with ``like``'s number of trees on all data."""
+    lightgbm = _library()
+    settings = task.settings.lightgbm
+    encoding = learn(task.train, task.columns, task.settings.min_category_share)
+    parameters = {
+        "objective": "binary",
+        "learning_rate": settings.learning_rate,
+        "num_leaves": settings.num_leaves,
+        "min_data_in_leaf": settings.min_data_in_leaf,
+        "feature_fraction": settings.feature_fraction,
+        "bagging_fraction": settings.bagging_fraction,
+        "bagging_freq": 5,
+        "lambda_l2": settings.lambda_l2,
+        "num_threads": task.threads,
+        "seed": task.settings.seed,
+        "deterministic": True,
+        "force_col_wise": True,
+        "verbosity": -1,
+    }
+    started = time.perf_counter()
+    levels = list(encoding.levels)
+    train = _dataset(task.train, encoding, levels, None)
+    callbacks = []
+    valid = []
+    trees = task.like.facts["trees"] if task.like is not None else settings.max_trees
+    if task.validation is not None and settings.early_stopping:
+        valid = [_dataset(task.validation, encoding, levels, train)]
+        callbacks = [lightgbm.early_stopping(settings.early_stopping, verbose=False)]
+    booster = lightgbm.train(parameters, train, trees, valid_sets=valid, callbacks=callbacks)
+    seconds = time.perf_counter() - started
+    facts: dict[str, Any] = {
+        "trees": booster.best_iteration if booster.best_iteration > 0 else booster.num_trees(),
+        "training_rows": task.train.height,
+        "lightgbm_seconds": round(seconds, 2),
+    }
+    calibration = task.like.calibration if isinstance(task.like, Boosting) else NONE
+    if task.validation is not None:
+        raw = _raw(booster, encoding, task.validation)
+        calibration, losses = calibrate(raw, task.validation["target"].to_numpy())
+        facts["calibration"] = calibration.kind
+        facts["calibration_log_loss"] = losses
+    return Boosting(booster, encoding, calibration, facts)
+
+
+def load(folder: Path) -> Ranker:
+    """The saved model."""
+    booster = _library().Booster(model_file=str(folder / "booster.txt"))
+    saved = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    encoding = Encoding.from_json(saved["encoding"])
+    return Boosting(booster, encoding, Calibration.from_json(saved["calibration"]), saved["facts"])
+
+
+def _raw(booster: lightgbm.Booster, encoding: Encoding, frame: pl.DataFrame) -> Probabilities:
+    out = np.empty(frame.height)
+    for start in range(0, frame.height, CHUNK):
+        chunk = encoding.apply(frame.slice(start, CHUNK))
+        out[start : start + CHUNK] = booster.predict(chunk.to_arrow())
+    return out
+
+
+def _dataset(
+    frame: pl.DataFrame, encoding: Encoding, levels: list[str], reference: lightgbm.Dataset | None
+) -> lightgbm.Dataset:
+    return _library().Dataset(
+        encoding.apply(frame).to_arrow(),
+        label=frame["target"].cast(pl.Float32).to_numpy(),
+        categorical_feature=levels,
+        reference=reference,
+        free_raw_data=True,
+        params={"verbosity": -1},
+    )
+
+
+def _library() -> Any:
+    try:
+        import lightgbm
+    except OSError as error:  # the wheel needs the system's OpenMP
+        raise InputError(
+            "LightGBM cannot load",
+            found=error,
+            expected="the OpenMP runtime (libgomp.so.1)",
+            do="install it, e.g. `apt-get install libgomp1`",
+        ) from error
+    return lightgbm

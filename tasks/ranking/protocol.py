@@ -1,0 +1,68 @@
+"""What a ranker is: fitted once on training and validation rows, then asked for probabilities."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from schemas.config import Models
+
+Probabilities = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A feature as a ranker sees it."""
+
+    name: str
+    category: bool
+
+
+@dataclass(frozen=True)
+class Task:
+    """What to fit on: rows with ``target`` (bool, never null) and the feature columns.
+
+    ``validation`` may be used for early stopping, calibration and nothing else; without it
+    (a refit on all data) the model takes over ``like``'s size and calibration.
+    """
+
+    columns: tuple[Column, ...]
+    train: pl.DataFrame
+    validation: pl.DataFrame | None
+    settings: Models
+    threads: int
+    like: Ranker | None = None
+
+
+class Ranker(Protocol):
+    """A fitted model. Saved and loaded without pickle."""
+
+    def score(self, frame: pl.DataFrame) -> Probabilities:
+        """Probability of the target for each row, in order, in [0, 1]."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write the model into an existing folder."""
+        ...
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the report tells of the fit; JSON."""
+        ...
+
+
+class Kind(Protocol):
+    """A ranker's module."""
+
+    def fit(self, task: Task) -> Ranker:
+        """Fit on ``task.train``."""
+        ...
+
+    def load(self, folder: Path) -> Ranker:
+        """The model that ``save`` wrote."""
+        ...

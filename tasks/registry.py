@@ -1,0 +1,286 @@
+"""The only door to MLflow: runs, data sets, models without pickle, versions and aliases.
+
+A training is named by its key. Recording it again finds the finished run and does nothing; what
+a killed run left half-done is removed first, so that the registry never holds half a model.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version as installed
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from schemas.config import Tracking
+from schemas.errors import InputError
+from tasks.ranking.protocol import Column
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("mlflow", "lightgbm", "numpy", "polars", "scikit-learn")
+KEY, COMPLETE = "encore.key", "encore.complete"
+
+
+@dataclass(frozen=True)
+class Child:
+    """One ranker of a training: its fitted folder, its columns and its numbers."""
+
+    name: str
+    folder: Path
+    columns: tuple[Column, ...]
+    parameters: Mapping[str, Any]
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Training:
+    """All that a parent run records."""
+
+    key: str
+    name: str
+    model: str
+    candidate: str
+    parameters: Mapping[str, Any]
+    configuration: Mapping[str, Any]
+    metrics: Mapping[str, float]
+    datasets: Mapping[str, tuple[str, str]]
+    children: Sequence[Child]
+    version_tags: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Version:
+    """A registered model version."""
+
+    name: str
+    number: int
+    run_id: str
+    tags: Mapping[str, str]
+
+
+class Registry:
+    """A tracking and registry store."""
+
+    def __init__(self, settings: Tracking) -> None:
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+        import mlflow
+        from mlflow.exceptions import MlflowException
+
+        for name in ("mlflow", "alembic"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        self._mlflow = mlflow
+        self._settings = settings
+        mlflow.set_tracking_uri(settings.uri)
+        mlflow.set_registry_uri(settings.uri)
+        try:
+            self.client: MlflowClient = mlflow.MlflowClient()
+            self._experiment = self._experiment_id()
+        except MlflowException as error:
+            raise _refusal(settings, error) from error
+        except Exception as error:
+            if type(error).__module__.split(".")[0] not in ("sqlalchemy", "sqlite3", "alembic"):
+                raise
+            raise _refusal(settings, error) from error
+
+    def _experiment_id(self) -> str:
+        found = self.client.get_experiment_by_name(self._settings.experiment)
+        if found is not None:
+            return str(found.experiment_id)
+        local = self._settings.uri.startswith("sqlite:")
+        where = self._settings.artifacts.resolve().as_uri() if local else None
+        return str(self.client.create_experiment(self._settings.experiment, artifact_location=where))
+
+    def run_url(self, run_id: str) -> str:
+        """Path of a run's page below the MLflow server's address."""
+        return f"/#/experiments/{self._experiment}/runs/{run_id}"
+
+    def record(self, training: Training) -> tuple[str, Version]:
+        """The parent run's id and the candidate's version; made unless both are complete.
+
+        The version gets the alias ``challenger``.
+        """
+        mlflow = self._mlflow
+        done = self._complete(training)
+        if done is not None:
+            return done
+        self._remove_half(training)
+        with mlflow.start_run(
+            experiment_id=self._experiment, run_name=training.name, tags={KEY: training.key}
+        ) as parent:
+            mlflow.log_params(dict(training.parameters))
+            mlflow.log_dict(dict(training.configuration), "config.json")
+            mlflow.log_metrics(_finite(training.metrics))
+            for name, (digest, source) in training.datasets.items():
+                mlflow.log_input(_dataset(name, digest, source), context="training")
+            uris = {child.name: self._child(training, child) for child in training.children}
+        version = self._register(training, uris[training.candidate], parent.info.run_id)
+        self.client.set_registered_model_alias(training.model, "challenger", str(version.number))
+        self.client.set_tag(parent.info.run_id, COMPLETE, str(version.number))
+        return parent.info.run_id, version
+
+    def _child(self, training: Training, child: Child) -> str:
+        mlflow = self._mlflow
+        with mlflow.start_run(
+            experiment_id=self._experiment,
+            run_name=child.name,
+            nested=True,
+            tags={KEY: training.key, "encore.ranker": child.name},
+        ):
+            mlflow.log_params(dict(child.parameters))
+            mlflow.log_metrics(_finite(child.metrics))
+            return self._log_model(child.folder, child.columns, child.name)
+
+    def _log_model(self, folder: Path, columns: tuple[Column, ...], name: str) -> str:
+        import pandas as pd
+        from mlflow.models import ModelSignature
+        from mlflow.types import ColSpec, Schema
+
+        # An invented row, so that no listener's data lies in the model's folder.
+        example = pd.DataFrame({column.name: ["other" if column.category else 0.0] for column in columns})
+        inputs = [ColSpec("string" if column.category else "double", column.name, required=False) for column in columns]
+        info = self._mlflow.pyfunc.log_model(
+            name=name,
+            python_model=str(ROOT / "tasks" / "ranking" / "served.py"),
+            artifacts={"ranker": str(folder)},
+            code_paths=[str(ROOT / "tasks"), str(ROOT / "schemas")],
+            signature=ModelSignature(Schema(inputs), Schema([ColSpec("double")])),
+            input_example=example,
+            pip_requirements=[f"{package}=={installed(package)}" for package in PACKAGES],
+        )
+        return str(info.model_uri)
+
+    def _register(self, training: Training, uri: str, run_id: str) -> Version:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self.client.create_registered_model(training.model)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        tags = {**training.version_tags, KEY: training.key}
+        made = self.client.create_model_version(training.model, source=uri, run_id=run_id, tags=tags)
+        return _version(made)
+
+    def publish(self, training: Training, child: Child, evaluated: Version, tags: Mapping[str, str]) -> Version:
+        """Register the refit on all data beside its evaluated version; it links to it by a tag."""
+        mlflow = self._mlflow
+        linked = {**training.version_tags, **tags, "evaluated_version": str(evaluated.number)}
+        for found in self._versions(training.model):
+            if found.tags.get(KEY) == training.key and "evaluated_version" in found.tags:
+                return found
+        with (
+            mlflow.start_run(run_id=evaluated.run_id),
+            mlflow.start_run(
+                experiment_id=self._experiment,
+                run_name=f"{child.name} on all data",
+                nested=True,
+                tags={KEY: training.key, "encore.ranker": child.name, "encore.refit": "true"},
+            ) as run,
+        ):
+            mlflow.log_params(dict(child.parameters))
+            uri = self._log_model(child.folder, child.columns, child.name)
+        made = self.client.create_model_version(
+            training.model, source=uri, run_id=run.info.run_id, tags={**linked, KEY: training.key}
+        )
+        return _version(made)
+
+    def version(self, name: str, which: str) -> Version | None:
+        """The version of an alias or number; None if there is none."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            if which.isdigit():
+                return _version(self.client.get_model_version(name, which))
+            return _version(self.client.get_model_version_by_alias(name, which))
+        except MlflowException:
+            return None
+
+    def set_alias(self, version: Version, alias: str) -> None:
+        """Point an alias at a version."""
+        self.client.set_registered_model_alias(version.name, alias, str(version.number))
+
+    def tag(self, version: Version, tags: Mapping[str, str]) -> None:
+        """Set tags of a version."""
+        for name, value in tags.items():
+            self.client.set_model_version_tag(version.name, str(version.number), name, value)
+
+    def ranker(self, version: Version, folder: Path) -> Path:
+        """Download a version's ranker into ``folder``; returns where it lies."""
+        source = f"models:/{version.name}/{version.number}"
+        path = Path(self._mlflow.artifacts.download_artifacts(source, dst_path=str(folder)))
+        (saved,) = path.rglob("ranker.json")
+        return saved.parent
+
+    def attach(self, run_id: str, folder: Path, place: str) -> None:
+        """Copy a folder's files to the run's artifacts."""
+        self.client.log_artifacts(run_id, str(folder), place)
+
+    def attach_json(self, run_id: str, content: Any, place: str) -> None:
+        """Write JSON to the run's artifacts."""
+        with tempfile.TemporaryDirectory() as scratch:
+            path = Path(scratch) / Path(place).name
+            path.write_text(json.dumps(content, indent=1, sort_keys=True, default=str), encoding="utf-8")
+            parent = str(Path(place).parent)
+            self.client.log_artifact(run_id, str(path), None if parent == "." else parent)
+
+    def _versions(self, name: str) -> list[Version]:
+        escaped = name.replace("'", "")
+        return [_version(found) for found in self.client.search_model_versions(f"name='{escaped}'")]
+
+    def _complete(self, training: Training) -> tuple[str, Version] | None:
+        for run in self._runs(training.key):
+            number = run.data.tags.get(COMPLETE)
+            version = self.version(training.model, number) if number else None
+            if version is not None:
+                return run.info.run_id, version
+        return None
+
+    def _remove_half(self, training: Training) -> None:
+        for found in self._versions(training.model):
+            if found.tags.get(KEY) == training.key:
+                self.client.delete_model_version(found.name, str(found.number))
+        for run in self._runs(training.key):
+            self.client.delete_run(run.info.run_id)
+
+    def _runs(self, key: str) -> list[Any]:
+        return list(
+            self.client.search_runs([self._experiment], filter_string=f"tags.`{KEY}` = '{key}'", max_results=100)
+        )
+
+
+def _version(found: Any) -> Version:
+    return Version(found.name, int(found.version), found.run_id, dict(found.tags))
+
+
+def _dataset(name: str, digest: str, source: str) -> Any:
+    from mlflow.data.meta_dataset import MetaDataset
+    from mlflow.data.sources import LocalArtifactDatasetSource
+
+    return MetaDataset(LocalArtifactDatasetSource(source), name=name, digest=digest[:36])
+
+
+def _finite(metrics: Mapping[str, float]) -> dict[str, float]:
+    return {name: value for name, value in metrics.items() if value == value and abs(value) != float("inf")}
+
+
+def _refusal(settings: Tracking, error: Exception) -> InputError:
+    text = str(error)
+    place = settings.uri.rsplit("@", 1)[-1]  # never a password
+    if "locked" in text:
+        return InputError("the MLflow store is locked", file=place, do="stop the other program that writes to it, then run again")
+    if "schema" in text or "revision" in text:
+        return InputError(
+            "the MLflow store is of another version", file=place, found=text,
+            expected=f"one that MLflow {installed('mlflow')} made",
+            do=f"back it up and run `mlflow db upgrade {place}`, or choose another tracking.uri",
+        )  # fmt: skip
+    return InputError("the MLflow store cannot be used", file=place, found=text, do="check tracking.uri")

@@ -1,0 +1,42 @@
+"""Raw formats: one file each, all answering to ``Reader``.
+
+A reader only renames, casts and points back to the raw record. What happens next is the same for
+all of them (``tasks/ingest.py``): rows are validated, refused rows go to quarantine, overlapping
+packages are merged and plays are put in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from schemas.config import Source
+from tasks.sources import kkbox, spotify_export
+from tasks.warehouse import Warehouse
+
+
+class Reader(Protocol):
+    """What a raw format's module offers."""
+
+    def files(self, settings: Source) -> list[Path]:
+        """Raw files (or .zip archives) that ``stage`` would read, sorted.
+
+        Raises ``InputError`` when there is nothing to read, without opening every file.
+        """
+        ...
+
+    def stage(self, settings: Source, scratch: Path, warehouse: Warehouse) -> Mapping[str, Any]:
+        """Make the relations ``raw_plays``, ``raw_tracks``, ``raw_users`` and ``raw_errors``.
+
+        Each has exactly the columns of its model in ``schemas.tables``, in order. A value that
+        cannot be read is null, its row stays: validation refuses it and says where it was. In
+        ``raw_plays``, a timed source gives ``started_at = ended_at - ms_played`` and ``seq`` 0
+        (both are settled when plays are put in order); a source without a clock gives the row's
+        number. ``scratch`` may hold intermediate files; it is removed afterwards. Returns facts
+        for the report: what was read, set apart, seen and not used.
+        """
+        ...
+
+
+READERS: Mapping[str, Reader] = {"spotify_export": spotify_export, "kkbox": kkbox}

@@ -1,0 +1,229 @@
+"""Spotify's packages as people keep them: folders and .zip archives, of one account or of several.
+
+Nothing in an archive is trusted: members are unpacked under names of our own, within a bound on
+what really comes out. Files about the person, not the listening, are not opened at all.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import unicodedata
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from schemas.config import Source
+from schemas.errors import InputError
+
+ME = "me"  # the account of files that lie in no account's folder
+# Spotify's own names of a package: such a folder is no account
+PACKAGES = (
+    "mydata",
+    "spotify account data",
+    "spotify extended streaming history",
+    "spotify technical log information",
+)
+# What these hold is no listening, and most of it is personal.
+UNOPENED = re.compile(
+    r"(userdata|useraddress|userprompts|identity|identifiers|inferences|payments|familyplan|follow|"
+    r"searchqueries|marquee|carthing|wrapped|yoursoundcapsule|playlist)\d*( ?\(\d+\))?\.json",
+    re.IGNORECASE,
+)
+BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class RawFile:
+    """A .json file of an export: whose it is, what reports call it, where its bytes are.
+
+    ``file`` starts with the name of ``source.path`` (of its last part) and, for an archive's
+    member, goes on below the archive's name. Files of one package share their folder.
+    """
+
+    user_id: str
+    file: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class _Archive:
+    file: str
+    path: Path
+    user_id: str | None  # None: the archive is source.path itself, accounts are told inside
+
+
+def raw_paths(settings: Source) -> list[Path]:
+    """Every .json and .zip under ``source.path`` but those never opened, sorted and once each.
+
+    Raises ``InputError`` when a path is not there, cannot be read or is neither folder nor .zip.
+    """
+    return sorted(root / inner for _, root, inner in _found(settings) if _wanted(inner.name))
+
+
+def unpack(settings: Source, scratch: Path) -> tuple[list[RawFile], Counter[str]]:
+    """The export's .json files, those of archives unpacked into ``scratch``, sorted by name.
+
+    Also returns how many files of each name are never opened. Raises ``InputError`` for a broken,
+    encrypted or unsafe archive, and for one of more than ``source.max_unzipped_mb``.
+    """
+    found: list[RawFile] = []
+    archives: list[_Archive] = []
+    unopened: Counter[str] = Counter()
+    for label, root, inner in _found(settings):
+        file = str(label / inner)
+        path = root.resolve() / inner
+        if path.suffix.lower() == ".zip":
+            archives.append(_Archive(file, path, _account(inner) if inner.parts else None))
+        elif _wanted(path.name):
+            found.append(RawFile(_account(inner), file, path))
+        else:
+            unopened[_plain(path.name)] += 1
+    limit = settings.max_unzipped_mb * 1_000_000
+    folders = [scratch / f"archive-{number}" for number in range(len(archives))]
+    with ThreadPoolExecutor(2) as pool:  # inflating releases the GIL
+        for members, left in pool.map(
+            lambda archive, into: _unzip(archive, into, limit), archives, folders
+        ):
+            found += members
+            unopened += left
+    return sorted(found, key=lambda raw: raw.file), unopened
+
+
+def _found(settings: Source) -> Iterator[tuple[PurePosixPath, Path, PurePosixPath]]:
+    """Each file once: its root's name in reports, its root, its path below that (none: the root)."""
+    labels: set[str] = set()
+    taken: set[Path] = set()
+    for number, root in enumerate(settings.path, start=1):
+        if not root.exists():
+            raise InputError("source.path is not there", file=root, do="check source.path")
+        if not root.is_dir() and root.suffix.lower() != ".zip":
+            raise InputError("source.path is not an export", file=root, expected="a folder or a .zip")
+        real = root.resolve()
+        # two packages of one name stay two
+        label = f"{real.name}#{number}" if real.name in labels else real.name
+        labels.add(label)
+        for path in _under(root):
+            inner = PurePosixPath(path.relative_to(root).as_posix())
+            if real / inner not in taken:
+                taken.add(real / inner)
+                yield PurePosixPath(label), root, inner
+
+
+def _under(root: Path) -> Iterator[Path]:
+    """The .json and .zip files under a folder, sorted, links followed once; or the archive itself."""
+    if not root.is_dir():
+        yield root
+        return
+
+    def refuse(error: OSError) -> None:
+        raise InputError("cannot read a folder", file=error.filename, found=error.strerror) from error
+
+    seen = {root.resolve()}
+    for folder, inner, names in os.walk(root, onerror=refuse, followlinks=True):
+        real = {name: Path(folder, name).resolve() for name in sorted(inner) if not _junk(name)}
+        inner[:] = [name for name, path in real.items() if path not in seen]
+        seen.update(real.values())
+        for name in sorted(names):
+            path = Path(folder, name)
+            if not _junk(name) and path.suffix.lower() in (".json", ".zip"):
+                if not str(path).isprintable():  # also what is no UTF-8: it cannot be stored
+                    raise InputError("unreadable file name", file=ascii(str(path)), do="rename it")
+                # a dangling link is told when it is opened; sockets and the like are no files
+                if path.is_file() or path.is_symlink():
+                    yield path
+
+
+def _junk(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def _wanted(name: str) -> bool:
+    return UNOPENED.fullmatch(name) is None
+
+
+def _plain(name: str) -> str:
+    match = UNOPENED.fullmatch(name)
+    assert match is not None
+    return match.group(1).lower()
+
+
+def _account(inner: PurePosixPath) -> str:
+    """The account of a path below ``source.path``: its first folder's or zip's name, else ``me``."""
+    first = inner.parts[0]
+    if len(inner.parts) == 1:
+        if inner.suffix.lower() != ".zip":
+            return ME
+        first = inner.stem
+    return ME if first.lower() in PACKAGES else unicodedata.normalize("NFC", first)
+
+
+def _unzip(archive: _Archive, into: Path, limit: int) -> tuple[list[RawFile], Counter[str]]:
+    """Unpack the .json members of use into a new folder, at most ``limit`` bytes of them."""
+    found: list[RawFile] = []
+    unopened: Counter[str] = Counter()
+    left = limit
+    try:
+        into.mkdir(parents=True)
+        with zipfile.ZipFile(archive.path) as unzipped:
+            for number, (name, info) in enumerate(_members(archive, unzipped)):
+                if not _wanted(name.name):
+                    unopened[_plain(name.name)] += 1
+                    continue
+                file = f"{archive.file}/{name}"
+                target = into / f"{number}.json"
+                with unzipped.open(info) as source, target.open("wb") as sink:
+                    while block := source.read(BLOCK):
+                        left -= len(block)
+                        if left < 0:
+                            raise InputError(
+                                "archive holds too much", file=archive.file, place=name,
+                                found=f"more than {limit // 1_000_000} MB unpacked",
+                                do="if it is a real export, raise source.max_unzipped_mb",
+                            )  # fmt: skip
+                        sink.write(block)
+                found.append(RawFile(archive.user_id or _account(name), file, target))
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        raise InputError(
+            "not a whole .zip archive", file=archive.file, found=error, do="download it again"
+        ) from error
+    except OSError as error:
+        raise InputError(
+            "cannot unpack an archive", file=archive.file, found=error.strerror,
+            do="check that it can be read and that the disk has room",
+        ) from error  # fmt: skip
+    return found, unopened
+
+
+def _members(
+    archive: _Archive, unzipped: zipfile.ZipFile
+) -> list[tuple[PurePosixPath, zipfile.ZipInfo]]:
+    """The .json members sorted by name, after a look at every member's name."""
+    members: dict[PurePosixPath, zipfile.ZipInfo] = {}
+    for info in unzipped.infolist():
+        # orig_filename: the module itself cuts names at a NUL
+        name = info.orig_filename.replace("\\", "/")
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts or re.match(r"[A-Za-z]:|.*\0", name):
+            raise InputError(
+                "unsafe archive: a member would land outside of it", file=archive.file, place=name,
+                do="do not use this archive; download the export again",
+            )  # fmt: skip
+        if stat.S_ISLNK(info.external_attr >> 16):
+            raise InputError("unsafe archive: a member is a link", file=archive.file, place=name)
+        if info.is_dir() or path.suffix.lower() != ".json" or any(map(_junk, path.parts)):
+            continue
+        if info.flag_bits & 1:
+            raise InputError(
+                "encrypted archive", file=archive.file, place=name,
+                do="unpack it with its password and give the folder",
+            )  # fmt: skip
+        if path in members:
+            raise InputError("archive has two members of one name", file=archive.file, place=name)
+        members[path] = info
+    return sorted(members.items())

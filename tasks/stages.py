@@ -1,0 +1,230 @@
+"""The stages of the workflow: each names its work by a key and does it once, through the store.
+
+A stage takes the configuration and the entries it builds on and returns its own entry; the work
+itself lies in the module it calls. What a stage's key covers is exactly what it reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from schemas.config import Config
+from tasks import audit as auditing
+from tasks import evaluation, featurize, ingest, labels, playlist, simulation, split, training
+from tasks.featurize import History
+from tasks.split import Windows
+from tasks.store import Entry, Store, key
+from tasks.warehouse import Warehouse
+
+STREAMS = {"completed": "completed", "repeat": "repeated"}  # target → stream of its labels
+
+
+def world(config: Config) -> Entry:
+    """The simulated world's raw exports and its truth."""
+    settings = config.simulation
+    name = key(simulation.write, [], settings.model_dump(mode="json"))
+    return _store(config).once("world", name, lambda folder: simulation.write(settings, folder))
+
+
+def ingested(config: Config, made: Entry | None, now: datetime) -> Entry:
+    """Canonical tables of the raw data; of the simulated world where ``made`` is given."""
+    source = ingest.resolve(config, made.path if made else None)
+    resolved = config.model_copy(update={"source": source})
+    files = ingest.inputs(resolved)
+    read = source.model_dump(mode="json", include={"kind", "max_refused_share", "max_unzipped_mb"})
+
+    def work(folder: Path) -> Mapping[str, Any]:
+        return {**ingest.ingest(resolved, now, folder), "files": files}
+
+    name = key(ingest.ingest, files, read)
+
+    return _store(config).once("ingest", name, work)
+
+
+def labelled(config: Config, data: Entry) -> Entry:
+    """What each play turned out to be."""
+    name = key(labels.write, _digests(data, "plays", "tracks"), config.labels.model_dump(mode="json"))
+
+    def work(folder: Path) -> Mapping[str, Any]:
+        with Warehouse(config.store) as warehouse:
+            plays, tracks = data.tables["plays"].path, data.tables["tracks"].path
+            labels.write(plays, tracks, data.facts["clock"], config.labels, warehouse, folder)
+        return {path.stem: labels.facts(path) for path in sorted(folder.glob("*.parquet"))}
+
+    return _store(config).once("labels", name, work)
+
+
+def featurized(config: Config, data: Entry, outcomes: Entry) -> Entry:
+    """The feature table of the target's rows, and the windows it will be split into."""
+    windows = _windows(config, data, outcomes)
+    return _featurized(config, data, outcomes, windows, _known_until(data, windows))
+
+
+def featurized_for_requests(config: Config, data: Entry, outcomes: Entry) -> Entry:
+    """The same at the end of the data: all labels known, for plays that ask for a prediction."""
+    windows = _windows(config, data, outcomes)
+    until = windows.end if data.facts["clock"] == "order" else None
+    return _featurized(config, data, outcomes, windows, until)
+
+
+def _featurized(config: Config, data: Entry, outcomes: Entry, windows: Windows, until: int | None) -> Entry:
+    target = STREAMS[config.labels.target]
+    inputs = _digests(data, *data.tables) + _digests(outcomes, *outcomes.tables)
+    read = {
+        "timezone": config.source.timezone, "target": target, "known_until": until,
+        "windows": windows, "min_rows": config.split.min_rows,
+    }  # fmt: skip
+    clock = data.facts["clock"]
+
+    def work(folder: Path) -> Mapping[str, Any]:
+        path = folder / "features.parquet"
+        with Warehouse(config.store) as warehouse:
+            history = _history(config, data, outcomes, until)
+            names = featurize.write(history, target, None, warehouse, config.store.threads, path)
+        sizes = split.check(path, windows, clock, config.split)
+        return {"clock": clock, "names": names, "windows": vars(windows), "sizes": sizes, "known_until": until}
+
+    return _store(config).once("features", key(featurize.write, inputs, read), work)
+
+
+def audited(config: Config, data: Entry, outcomes: Entry, features: Entry) -> Entry:
+    """Real rows rebuilt without the future; raises ``LeakError`` if any feature changes."""
+    inputs = [*_digests(features, "features"), *_digests(data, *data.tables)]
+    read = {"audit": config.audit.model_dump(mode="json"), "labels": config.labels.model_dump(mode="json")}
+
+    def work(folder: Path) -> Mapping[str, Any]:
+        history = _history(config, data, outcomes, features.facts["known_until"])
+        target = STREAMS[config.labels.target]
+        path = features.tables["features"].path
+        return auditing.audit(path, features.facts["names"], history, target, config, folder)
+
+    return _store(config).once("audit", key(auditing.audit, inputs, read), work)
+
+
+def fitted(config: Config, ranker: str, features: Entry) -> Entry:
+    """One ranker fitted on training and tuned on validation."""
+    table, clock = features.tables["features"].path, features.facts["clock"]
+    windows = Windows(**features.facts["windows"])
+    name = key(training.fit, _digests(features, "features"), recipe(config, ranker) | {"windows": windows})
+
+    def work(folder: Path) -> Mapping[str, Any]:
+        columns = training.columns(table, clock)
+        return training.fit(ranker, table, columns, windows, clock, config.models, config.store.threads, folder)
+
+    return _store(config).once(f"fit-{ranker}", name, work)
+
+
+def evaluated(
+    config: Config, data: Entry, features: Entry, models: Mapping[str, Entry], made: Entry | None
+) -> Entry:
+    """Every model on the holdout."""
+    windows = Windows(**features.facts["windows"])
+    truth = made.path / "truth.parquet" if made and config.labels.target == "completed" else None
+    truth = truth if truth is not None and data.facts["clock"] == "time" else None
+    inputs = [*_digests(features, "features"), *_digests(data, "plays")]
+    inputs += [f"{name} {entry.key}" for name, entry in models.items()]
+    read = {
+        "evaluation": config.evaluation.model_dump(mode="json", exclude={"model"}),
+        "candidate": config.models.champion_candidate,
+        "truth": made.key if made and truth else None,
+    }
+
+    def work(folder: Path) -> Mapping[str, Any]:
+        return evaluation.evaluate(
+            features.tables["features"].path,
+            windows,
+            features.facts["clock"],
+            {name: entry.path for name, entry in models.items()},
+            {name: entry.facts["threshold"] for name, entry in models.items()},
+            config.models.champion_candidate,
+            data.tables["plays"].path,
+            truth,
+            config,
+            folder,
+        )
+
+    return _store(config).once("evaluate", key(evaluation.evaluate, inputs, read), work)
+
+
+def refitted(config: Config, features: Entry, model: Entry) -> Entry:
+    """The candidate fitted again on all labelled rows, as it will be published."""
+    ranker = config.models.champion_candidate
+    table, clock = features.tables["features"].path, features.facts["clock"]
+    window = (features.facts["windows"]["start"], features.facts["windows"]["end"])
+    inputs = [*_digests(features, "features"), model.key]
+    name = key(training.refit, inputs, recipe(config, ranker) | {"window": window})
+
+    def work(folder: Path) -> Mapping[str, Any]:
+        columns = training.columns(table, clock)
+        return training.refit(
+            ranker, table, columns, window, clock, config.models, config.store.threads, model.path, folder
+        )
+
+    return _store(config).once("refit", name, work)
+
+
+def ranked(config: Config, data: Entry, outcomes: Entry, features: Entry) -> Entry:
+    """Tracks heard before, by expected completion at the end of the data, for the report's playlist."""
+    windows = Windows(**features.facts["windows"])
+    inputs = [*_digests(features, "features"), *_digests(data, *data.tables)]
+    read = recipe(config, "lightgbm") | {"timezone": config.source.timezone, "windows": windows}
+
+    def work(folder: Path) -> Mapping[str, Any]:
+        history = _history(config, data, outcomes, None)
+        return playlist.write(features.tables["features"].path, history, windows, config, folder)
+
+    return _store(config).once("playlist", key(playlist.write, inputs, read), work)
+
+
+def recipe(config: Config, ranker: str) -> dict[str, Any]:
+    """What makes two fits the same recipe: the ranker and the settings it reads."""
+    own = {"lightgbm": config.models.lightgbm, "logistic": config.models.logistic}.get(ranker)
+    return {
+        "ranker": ranker,
+        "settings": own.model_dump(mode="json") if own else {},
+        "min_category_share": config.models.min_category_share,
+        "seed": config.models.seed,
+    }
+
+
+def _windows(config: Config, data: Entry, outcomes: Entry) -> Windows:
+    """Windows over the rows whose label is known, in ticks."""
+    clock = data.facts["clock"]
+    tick = pl.col("started_at").dt.epoch("ms") if clock == "time" else pl.col("seq")
+    ends = pl.col("ended_at").dt.epoch("ms") if clock == "time" else pl.col("seq")
+    plays = pl.scan_parquet(data.tables["plays"].path).select(tick=tick, end=ends)
+    ticks = plays.select("tick").collect()["tick"]
+    outcome = pl.read_parquet(outcomes.tables[STREAMS[config.labels.target]].path, columns=["play", "target"])
+    known = outcome.filter(pl.col("target").is_not_null())["play"]
+    end = plays.select(pl.col("end").max()).collect().item() + 1
+    labelled_ticks: np.ndarray[Any, Any] = np.sort(ticks.gather(known).to_numpy())
+    if clock == "order" and labelled_ticks.size:
+        end = int(labelled_ticks[-1]) + 1  # plays that only ask come after the last label
+    (windows,) = split.windows(labelled_ticks, end, config.split)
+    return windows
+
+
+def _known_until(data: Entry, windows: Windows) -> int | None:
+    return windows.validation if data.facts["clock"] == "order" else None
+
+
+def _history(config: Config, data: Entry, outcomes: Entry, known_until: int | None) -> History:
+    tables = {name: data.tables[name].path for name in ("plays", "tracks", "users", "errors")}
+    streams = {name: table.path for name, table in outcomes.tables.items()}
+    return History(
+        **tables, labels=streams, clock=data.facts["clock"], timezone=config.source.timezone, known_until=known_until
+    )
+
+
+def _digests(entry: Entry, *names: str) -> list[str]:
+    return [f"{name} {entry.tables[name].digest}" for name in names]
+
+
+def _store(config: Config) -> Store:
+    return Store(config.store.path)

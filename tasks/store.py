@@ -1,0 +1,257 @@
+"""Content-addressed results: work is named by a key, done once, and appears whole or not at all.
+
+``key`` names the work (input digests, the source of its code and SQL, the settings it reads,
+engine versions). ``digest`` names the content of a table, whatever the order of its rows;
+downstream keys use digests, so that work whose input came out the same is not done again.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from schemas.errors import InputError
+
+ROOT = Path(__file__).resolve().parent.parent
+ENGINES = ("duckdb", "polars", "pyarrow", "numpy", "numba", "lightgbm", "scikit-learn", "pandera")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Handle of a Parquet file: what travels between steps in place of a frame."""
+
+    name: str
+    path: Path
+    rows: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The result of one piece of work: a folder with tables, other files and JSON facts."""
+
+    step: str
+    key: str
+    path: Path
+    tables: dict[str, Table]
+    facts: dict[str, Any]
+    seconds: float
+    reused: bool
+
+    @property
+    def rows(self) -> int:
+        """Rows over all tables."""
+        return sum(table.rows for table in self.tables.values())
+
+
+class Store:
+    """Entries under ``root/<step>/<key>``; written beside, then renamed."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.resolve()
+
+    def once(self, step: str, key: str, work: Callable[[Path], Mapping[str, Any]]) -> Entry:
+        """The entry of ``key``; ``work(folder)`` makes it if it is not there.
+
+        ``work`` writes ``*.parquet`` (and whatever else) into ``folder`` and returns JSON facts.
+        A crash leaves only a temporary folder that ``sweep`` removes.
+        """
+        found = self.find(step, key)
+        if found is not None:
+            return found
+        parent = self.root / step
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            folder = Path(tempfile.mkdtemp(prefix=f".{os.getpid()}-", dir=parent))
+        except OSError as error:
+            raise InputError(
+                "cannot write to the store", file=self.root, found=error.strerror,
+                do="choose another store.path or free the disk",
+            ) from error  # fmt: skip
+        try:
+            started = time.perf_counter()
+            facts = work(folder)
+            seconds = round(time.perf_counter() - started, 3)
+            tables = {path.stem: _table(path) for path in sorted(folder.glob("*.parquet"))}
+            entry = {
+                "facts": facts,
+                "seconds": seconds,
+                "tables": {
+                    name: {"rows": table.rows, "digest": table.digest} for name, table in tables.items()
+                },
+                "sizes": {
+                    str(path.relative_to(folder)): path.stat().st_size
+                    for path in sorted(folder.rglob("*"))
+                    if path.is_file()
+                },
+            }
+            _write_durably(folder / "entry.json", json.dumps(entry, indent=1, sort_keys=True))
+            final = parent / key
+            if final.exists():  # a broken entry, or another run's that came first
+                shutil.rmtree(final)
+            folder.rename(final)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        made = self.find(step, key)
+        assert made is not None, f"{final} vanished"
+        return replace(made, reused=False)
+
+    def find(self, step: str, key: str) -> Entry | None:
+        """The entry of ``key`` if it is there with every file at its size, else None."""
+        folder = self.root / step / key
+        try:
+            entry = json.loads((folder / "entry.json").read_text(encoding="utf-8"))
+            whole = all((folder / name).stat().st_size == size for name, size in entry["sizes"].items())
+        except (OSError, ValueError):
+            return None
+        if not whole:
+            return None
+        tables = {
+            name: Table(name, folder / f"{name}.parquet", table["rows"], table["digest"])
+            for name, table in entry["tables"].items()
+        }
+        os.utime(folder)  # `gc` keeps what was used last
+        return Entry(step, key, folder, tables, entry["facts"], entry["seconds"], reused=True)
+
+    def sweep(self, keep: int) -> tuple[int, int]:
+        """Remove all but the ``keep`` newest entries of each step, and what dead runs left.
+
+        Returns the number of entries removed and the bytes freed.
+        """
+        removed = freed = 0
+        doomed: list[Path] = []
+        for step in [path for path in self.root.glob("*") if path.is_dir()]:
+            if step.name.startswith(".duckdb-"):
+                doomed += [step] if not _in_use(step) else []
+                continue
+            folders = [path for path in step.iterdir() if path.is_dir()]
+            whole = sorted(
+                (path for path in folders if not path.name.startswith(".")),
+                key=lambda path: path.stat().st_mtime,
+                reverse=True,
+            )
+            doomed += whole[keep:]
+            doomed += [path for path in folders if path.name.startswith(".") and not _in_use(path)]
+        for folder in doomed:
+            freed += sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+            shutil.rmtree(folder)
+            removed += 1
+        return removed, freed
+
+
+def key(work: Callable[..., Any], inputs: Iterable[str], settings: Mapping[str, Any]) -> str:
+    """Name of a piece of work: 32 hex digits.
+
+    ``inputs`` are digests; ``settings`` only those that the work reads. The source of every Encore
+    module that the work's module imports, directly or not, and every SQL file these name count.
+    """
+    parts = {
+        "inputs": sorted(inputs),
+        "settings": settings,
+        "code": _code(work.__module__),
+        "work": work.__qualname__,
+        "engines": {name: version(name) for name in ENGINES},
+    }
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def digest_files(paths: Iterable[Path]) -> dict[str, str]:
+    """SHA-256 of each file's bytes, by path; two at a time (hashing releases the GIL)."""
+
+    def digest(path: Path) -> str:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    names = list(paths)
+    with ThreadPoolExecutor(2) as pool:
+        return dict(zip(map(str, names), pool.map(digest, names), strict=True))
+
+
+def content_digest(path: Path) -> tuple[int, str]:
+    """Rows of a Parquet file, and a hash of them that does not depend on their order."""
+    with duckdb.connect() as connection:
+        connection.read_parquet(str(path)).create_view("content")
+        columns = connection.sql("select column_name, column_type from (describe content)").fetchall()
+        ((rows, mixed, total),) = connection.sql(
+            "select count(*), bit_xor(hash(content)), sum(hash(content)::hugeint) from content"
+        ).fetchall()
+    told = repr((columns, rows, mixed, total))
+    return int(rows), hashlib.sha256(told.encode()).hexdigest()[:32]
+
+
+def _table(path: Path) -> Table:
+    rows, digest = content_digest(path)
+    return Table(path.stem, path, rows, digest)
+
+
+def _write_durably(path: Path, text: str) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _in_use(folder: Path) -> bool:
+    """Whether the run that named the folder (``.<pid>-…`` or ``.duckdb-<pid>-…``) is alive."""
+    match = re.match(r"\.(?:duckdb-)?(\d+)-", folder.name)
+    if match is None:
+        return False
+    try:
+        os.kill(int(match.group(1)), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+@functools.cache
+def _code(module: str) -> str:
+    """Hash of the source of a module, of what it imports from Encore, and of the SQL they name."""
+    seen: set[Path] = set()
+    texts: dict[str, str] = {}
+    waiting = _files(module)
+    while waiting:
+        path = waiting.pop()
+        if path in seen:
+            continue
+        seen.add(path)
+        source = path.read_text(encoding="utf-8")
+        texts[str(path.relative_to(ROOT))] = source
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.Import):
+                for alias in node.names:
+                    waiting += _files(alias.name)
+            elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+                waiting += _files(node.module)
+                for alias in node.names:
+                    waiting += _files(f"{node.module}.{alias.name}")
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                sql = ROOT / "sql" / f"{node.value}.sql"
+                if re.fullmatch(r"[a-z_]+/[a-z0-9_]+", node.value) and sql.is_file():
+                    texts[str(sql.relative_to(ROOT))] = sql.read_text(encoding="utf-8")
+    return hashlib.sha256(json.dumps(texts, sort_keys=True).encode()).hexdigest()
+
+
+def _files(module: str) -> list[Path]:
+    """Source files of an Encore module; none for a module from elsewhere."""
+    if module.split(".")[0] not in ("tasks", "schemas"):
+        return []
+    path = ROOT.joinpath(*module.split("."))
+    return [file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()]
