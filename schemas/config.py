@@ -94,7 +94,10 @@ class Labels(_Settings):
         "completed", description="completed: will this play be heard out; repeat: will it be again"
     )
     completed_share: float = Field(
-        0.8, gt=0, le=1, description="share of the length that counts as completed, if nothing else tells"
+        0.8,
+        gt=0,
+        le=1,
+        description="share of the length that counts as completed, if nothing else tells",
     )
     horizon_days: Count = Field(30, description="repeat: days in which the track is played again")
     burn_in_days: int = Field(
@@ -163,7 +166,9 @@ class Models(_Settings):
     @model_validator(mode="after")
     def _candidate_is_fitted(self) -> "Models":
         if self.champion_candidate not in self.rankers:
-            raise ValueError(f"models.champion_candidate={self.champion_candidate} is not in models.rankers")
+            raise ValueError(
+                f"models.champion_candidate={self.champion_candidate} is not in models.rankers"
+            )
         return self
 
 
@@ -288,7 +293,9 @@ def _put(values: dict[str, Any], path: list[str], value: Any) -> None:
         inner = values.setdefault(part, {})
         if not isinstance(inner, dict):
             raise InputError(
-                "unknown setting", place=".".join(path), found=f"{'.'.join(path[: depth + 1])} is a value"
+                "unknown setting",
+                place=".".join(path),
+                found=f"{'.'.join(path[: depth + 1])} is a value",
             )
         values = inner
     values[path[-1]] = value

@@ -75,7 +75,9 @@ def rate(stream: str, *by: str, weight: float = 20.0) -> pl.Expr:
     return _shrunk(stream, by, weight, _shrunk(stream, (), 2.0, pl.lit(0.5)))
 
 
-def nested_rate(stream: str, by: tuple[str, ...], within: tuple[str, ...], weight: float = 5.0) -> pl.Expr:
+def nested_rate(
+    stream: str, by: tuple[str, ...], within: tuple[str, ...], weight: float = 5.0
+) -> pl.Expr:
     """Like ``rate``, but shrunk to the rate of a coarser key."""
     return _shrunk(stream, by, weight, rate(stream, *within))
 
@@ -151,7 +153,9 @@ def answer(
     return answers
 
 
-def _answer_group(asked: list[Question], by: tuple[str, ...], probes: Moments, stream: Stream) -> dict[str, Array]:
+def _answer_group(
+    asked: list[Question], by: tuple[str, ...], probes: Moments, stream: Stream
+) -> dict[str, Array]:
     from tasks import asof
 
     probe, event, keys, unknown = _codes(by, probes, stream)
@@ -175,7 +179,9 @@ def _answer_group(asked: list[Question], by: tuple[str, ...], probes: Moments, s
             columns[question.name] = _gathered(stream, question.value, newest)
         elif question.kind == "recent":
             assert stream.value is not None
-            columns[question.name] = asof.recent_mean(probe, tick, event, visible, stream.value, keys, size)
+            columns[question.name] = asof.recent_mean(
+                probe, tick, event, visible, stream.value, keys, size
+            )
         elif question.kind == "longest":
             assert stream.value is not None
             columns[question.name] = asof.longest(probe, tick, event, visible, stream.value, keys)
@@ -222,7 +228,9 @@ def _gathered(stream: Stream, name: str, newest: Array) -> Array:
     return gathered
 
 
-def _codes(by: tuple[str, ...], probes: Moments, stream: Stream) -> tuple[Array, Array, int, Array | None]:
+def _codes(
+    by: tuple[str, ...], probes: Moments, stream: Stream
+) -> tuple[Array, Array, int, Array | None]:
     """Dense codes of the key at the probes and at the events, their number, and probes without one."""
     from tasks import asof
 
@@ -245,7 +253,9 @@ def _codes(by: tuple[str, ...], probes: Moments, stream: Stream) -> tuple[Array,
             mixed_event += (at_event.astype(np.int64) + 1) * radix
         radix *= width
     if same:
-        probe, keys = (mixed_probe.astype(np.int32), radix) if radix < 1 << 22 else asof.dense(mixed_probe)
+        probe, keys = (
+            (mixed_probe.astype(np.int32), radix) if radix < 1 << 22 else asof.dense(mixed_probe)
+        )
         event = probe
     else:
         codes, keys = asof.dense(np.concatenate([mixed_probe, mixed_event]))

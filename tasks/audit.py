@@ -44,7 +44,9 @@ def audit(
     plays = pl.scan_parquet(history.plays).select(pl.len()).collect().item()
     size = int(np.clip(settings.audit.max_rows // max(plays, 1), 3, settings.audit.plays))
     rows = pl.scan_parquet(features).select(pl.len()).collect().item()
-    sample = np.sort(np.random.default_rng(settings.audit.seed).choice(rows, min(size, rows), replace=False))
+    sample = np.sort(
+        np.random.default_rng(settings.audit.seed).choice(rows, min(size, rows), replace=False)
+    )
     trained = (
         pl.scan_parquet(features)
         .with_row_index("row")
@@ -71,7 +73,12 @@ def audit(
 
 
 def _rebuild(
-    play: int, names: Sequence[str], history: History, target: str, settings: config.Config, scratch: Path
+    play: int,
+    names: Sequence[str],
+    history: History,
+    target: str,
+    settings: config.Config,
+    scratch: Path,
 ) -> pl.DataFrame:
     """The features of one play, from the plays as they were known at its start."""
     maturity = settings.labels.maturity_rows if settings.labels.mode == "production" else 1
@@ -98,10 +105,14 @@ def _rebuild(
 
 def _compare(play: int, before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
     def long(frame: pl.DataFrame, name: str) -> pl.DataFrame:
-        return frame.select(pl.all().cast(pl.String)).transpose(include_header=True, header_name="feature", column_names=[name])
+        return frame.select(pl.all().cast(pl.String)).transpose(
+            include_header=True, header_name="feature", column_names=[name]
+        )
 
     both = long(before, "trained_on").with_columns(long(after, "rebuilt")["rebuilt"])
     left, right = (pl.col(name).cast(pl.Float64, strict=False) for name in ("trained_on", "rebuilt"))
     close = (left - right).abs() <= TOLERANCE * pl.max_horizontal(left.abs(), right.abs(), pl.lit(1.0))
     equal = pl.col("trained_on").eq_missing(pl.col("rebuilt")) | close.fill_null(False)
-    return both.select(pl.lit(play).cast(pl.Int64).alias("play"), "feature", "trained_on", "rebuilt", equal=equal)
+    return both.select(
+        pl.lit(play).cast(pl.Int64).alias("play"), "feature", "trained_on", "rebuilt", equal=equal
+    )

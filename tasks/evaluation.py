@@ -48,54 +48,51 @@ def evaluate(
         warehouse.relation("scored", holdout.select("play").with_row_index("row"))
         identity = warehouse.frame("marts/scored_plays").drop("row")
         true = _truth(truth, warehouse)
-    unit, unit_name = _blocks(holdout, clock, settings.evaluation)
-    resampled = resample(
-        target,
-        probabilities,
-        thresholds,
-        unit,
-        resamples=settings.evaluation.resamples,
-        bins=settings.evaluation.ece_bins,
-        seed=settings.evaluation.seed,
-    )
-    facts = _numbers(resampled, list(models)) | {"unit": unit_name, "units": resampled.blocks}
+    compared, unit = resampled(holdout, clock, probabilities, thresholds, settings.evaluation)
+    facts = _numbers(compared, list(models)) | {
+        "unit": unit,
+        "units": compared.blocks,
+        "users_with_history": _users_with_history(features, windows, holdout),
+    }
     columns = {**probabilities, "predicted_probability": probabilities[candidate]}
     if true is not None:
         columns["truth"] = true
-        facts["achieved"] = _achieved(target, probabilities, true, thresholds, unit, settings.evaluation)
+        facts["achieved"] = _achieved(
+            holdout, clock, probabilities, true, thresholds, settings.evaluation
+        )
     identity.with_columns(pl.Series("target", target)).with_columns(
         pl.Series(name, values) for name, values in columns.items()
     ).write_parquet(folder / "scored.parquet", row_group_size=262_144)
     return facts
 
 
-def compare(
-    holdout: pl.DataFrame,
+def resampled(
+    rows: pl.DataFrame,
     clock: str,
-    challenger: NDArray[np.float64],
-    champion: NDArray[np.float64],
+    probabilities: Mapping[str, NDArray[np.float64]],
+    thresholds: Mapping[str, float],
     settings: config.Evaluation,
-) -> dict[str, tuple[float, float, float]]:
-    """Challenger minus champion on the same rows: metric → (value, low, high), paired by block."""
-    unit, _ = _blocks(holdout, clock, settings)
-    resampled = resample(
-        holdout["target"].to_numpy(),
-        {"challenger": challenger, "champion": champion},
-        {"challenger": 0.5, "champion": 0.5},
+) -> tuple[Resampled, str]:
+    """All metrics of all models on the same resamples of ``rows``, and the unit resampled."""
+    days = rows["tick"].to_numpy() // DAY if clock == "time" else None
+    unit, name = blocks(rows["user"].to_numpy(), days, settings.min_users)
+    made = resample(
+        rows["target"].to_numpy(),
+        probabilities,
+        thresholds,
         unit,
         resamples=settings.resamples,
         bins=settings.ece_bins,
         seed=settings.seed,
     )
-    return {
-        metric: astuple(resampled.difference("challenger", "champion", metric))
-        for metric in ("log_loss", "auc", "brier")
-    }
+    return made, name
 
 
-def _blocks(holdout: pl.DataFrame, clock: str, settings: config.Evaluation) -> tuple[NDArray[np.int32], str]:
-    days = holdout["tick"].to_numpy() // DAY if clock == "time" else None
-    return blocks(holdout["user"].to_numpy(), days, settings.min_users)
+def _users_with_history(features: Path, windows: Windows, holdout: pl.DataFrame) -> int:
+    before = (
+        pl.scan_parquet(features).filter(pl.col("tick") < windows.cutoff).select(pl.col("user").unique())
+    )
+    return holdout.select(pl.col("user").unique()).join(before.collect(), on="user", how="semi").height
 
 
 def _numbers(resampled: Resampled, models: list[str]) -> dict[str, Any]:
@@ -123,28 +120,28 @@ def _truth(truth: Path | None, warehouse: Warehouse) -> NDArray[np.float64] | No
 
 
 def _achieved(
-    target: NDArray[np.bool_],
+    holdout: pl.DataFrame,
+    clock: str,
     probabilities: Mapping[str, NDArray[np.float64]],
     truth: NDArray[np.float64],
     thresholds: Mapping[str, float],
-    unit: NDArray[np.int32],
     settings: config.Evaluation,
 ) -> dict[str, Any]:
     """Share of the achievable lift in AUC that each model reaches, over plays with a known truth."""
     known = np.isfinite(truth)
-    _, inside = np.unique(unit[known], return_inverse=True)
     scored = {name: values[known] for name, values in probabilities.items()}
-    resampled = resample(
-        target[known],
-        {**scored, "truth": truth[known], "constant": np.full(int(known.sum()), 0.5)},
+    constant = np.full(int(known.sum()), 0.5)
+    compared, _ = resampled(
+        holdout.filter(pl.Series(known)),
+        clock,
+        {**scored, "truth": truth[known], "constant": constant},
         {**thresholds, "truth": 0.5, "constant": 0.5},
-        inside.astype(np.int32),
-        resamples=settings.resamples,
-        bins=settings.ece_bins,
-        seed=settings.seed,
+        settings,
     )
     return {
-        "truth_auc": resampled.points["truth"]["auc"],
+        "truth_auc": compared.points["truth"]["auc"],
         "matched_share": float(known.mean()),
-        "shares": {name: astuple(achieved_share(resampled, name, "truth", "constant")) for name in scored},
+        "shares": {
+            name: astuple(achieved_share(compared, name, "truth", "constant")) for name in scored
+        },
     }

@@ -110,7 +110,9 @@ COUNTS = [
     Feature("user_seconds_deviation", "user", deviation("duration", "user")),
     Feature("user_year_mean", "user", mean("year", "user")),
     Feature("user_year_deviation", "user", deviation("year", "user")),
-    Feature("previous_same_artist", "context", (last("artist", "user") == col("artist")).cast(pl.Float32)),
+    Feature(
+        "previous_same_artist", "context", (last("artist", "user") == col("artist")).cast(pl.Float32)
+    ),
 ]
 
 # What a clock adds.
@@ -134,9 +136,7 @@ CLOCK = [
     Feature("user_artist_plays_day", "pair", count("user", "artist", within=DAY).log1p()),
     Feature("user_artist_days", "pair", ((col("tick") - last("tick", "user", "artist")) / DAY).log1p()),
     Feature("track_longest", "track", longest("track")),
-    Feature(
-        "connection_error_count", "context", count("user", "day", stream="connection_errors")
-    ),
+    Feature("connection_error_count", "context", count("user", "day", stream="connection_errors")),
     Feature("playback_error_count", "context", count("user", "day", stream="playback_errors")),
 ]
 
@@ -146,7 +146,9 @@ COMPLETED = [
     Feature("track_completion_rate", "track", rate("completed", "track")),
     Feature("artist_completion_rate", "track", rate("completed", "artist")),
     Feature(
-        "pair_completion_rate", "pair", nested_rate("completed", ("user", "track"), within=("user",), weight=3.0)
+        "pair_completion_rate",
+        "pair",
+        nested_rate("completed", ("user", "track"), within=("user",), weight=3.0),
     ),
     Feature(
         "user_artist_completion_rate",

@@ -39,7 +39,12 @@ class History:
 
 
 def write(
-    history: History, target: str, names: Sequence[str] | None, warehouse: Warehouse, threads: int, path: Path
+    history: History,
+    target: str,
+    names: Sequence[str] | None,
+    warehouse: Warehouse,
+    threads: int,
+    path: Path,
 ) -> list[str]:
     """Write the feature table of a target's rows to ``path``; returns the features' names.
 
@@ -71,7 +76,9 @@ def write(
     return frame.columns
 
 
-def probe(history: History, probes: pl.DataFrame, names: Sequence[str], warehouse: Warehouse) -> pl.DataFrame:
+def probe(
+    history: History, probes: pl.DataFrame, names: Sequence[str], warehouse: Warehouse
+) -> pl.DataFrame:
     """Features ``names`` at ``probes``: rows shaped like plays, whose outcomes are not read.
 
     Rows may come in any order; the result keeps it.
@@ -121,7 +128,9 @@ def build(
 
 def _grouped(features: Sequence[Feature]) -> list[list[Feature]]:
     """Features in batches that bound the memory of their answers, sharing keys where possible."""
-    ordered = sorted(features, key=lambda feature: sorted(str(question.by) for question in feature.questions))
+    ordered = sorted(
+        features, key=lambda feature: sorted(str(question.by) for question in feature.questions)
+    )
     size = 12
     return [ordered[start : start + size] for start in range(0, len(ordered), size)]
 
@@ -131,7 +140,11 @@ def _evaluate(feature: Feature, probes: Moments, answers: Mapping[str, NDArray[A
         (name,) = feature.expression.meta.root_names()
         codes = pl.Series(probes.columns.get(name, np.full(probes.rows, -1, np.int32)))
         names = pl.Series(probes.names.get(name, []), dtype=pl.String)
-        texts = names.gather(codes.replace(-1, None)) if len(names) else pl.repeat(None, probes.rows, dtype=pl.String, eager=True)
+        texts = (
+            names.gather(codes.replace(-1, None))
+            if len(names)
+            else pl.repeat(None, probes.rows, dtype=pl.String, eager=True)
+        )
         return texts.cast(pl.Categorical).alias(feature.name)
     inputs = {}
     for name in feature.expression.meta.root_names():

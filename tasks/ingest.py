@@ -80,15 +80,20 @@ def raw_files(config: Config) -> list[Path]:
 
 
 def inputs(config: Config) -> list[str]:
-    """``<SHA-256> <path>`` of each raw file, for the store's key; paths are relative.
+    """``<SHA-256> <path>`` of each raw file, for the store's key.
 
-    A file's path counts, for it names the account and the package; where the data lies does not.
+    The path starts with the place and the name of its ``source.path``: readers name accounts,
+    packages and raw records by them. Where that folder lies does not count.
     """
     found = []
     for name, digest in digest_files(raw_files(config)).items():
-        path = Path(name)
-        roots = [root for root in config.source.path if path != root and path.is_relative_to(root)]
-        found.append(f"{digest} {path.relative_to(roots[0] if roots else path.parent).as_posix()}")
+        number, root = next(
+            (number, root)
+            for number, root in enumerate(config.source.path)
+            if Path(name).is_relative_to(root)
+        )
+        below = Path(name).relative_to(root).as_posix()
+        found.append(f"{digest} {number}/{root.resolve().name}/{below}")
     return sorted(found)
 
 
@@ -156,9 +161,7 @@ def _valid_plays(warehouse: Warehouse, now: datetime, scratch: Path, tally: _Tal
     ]
     pieces: list[Path] = []
     records = 0
-    for batch in _raw(warehouse, "plays", tally):
-        good, refused = split_valid(tables.Plays, batch)
-        tally.refused.append(refused)
+    for good in _valid(warehouse, "plays", tally):
         for column, reason, faulty in rules:
             good, refused = refuse(tables.Plays, good, column, reason, faulty)
             tally.refused.append(refused)
@@ -200,9 +203,7 @@ def _write_others(
 ) -> dict[str, int]:
     """Write errors, tracks and users; return how many of the latter two only other tables name."""
     with _parquet(folder / "errors.parquet", tables.Errors) as write:
-        for batch in _raw(warehouse, "errors", tally):
-            good, refused = split_valid(tables.Errors, batch)
-            tally.refused.append(refused)
+        for good in _valid(warehouse, "errors", tally):
             write(good)
     valid = pl.scan_parquet(pieces)
     unsure = pl.scan_parquet(folder / "errors.parquet").select("user_id")
@@ -216,9 +217,7 @@ def _write_others(
         missing = ids.collect(engine="streaming")
         id_ = missing.columns[0]
         with _parquet(folder / f"{table}.parquet", model) as write:
-            for batch in _raw(warehouse, table, tally):
-                good, refused = split_valid(model, batch)
-                tally.refused.append(refused)
+            for good in _valid(warehouse, table, tally):
                 missing = missing.join(good, on=id_, how="anti")
                 write(good)
             nulls = [
@@ -255,7 +254,7 @@ def _as_read(pieces: list[Path]) -> Iterator[pl.DataFrame]:
 def _in_order(pieces: list[Path], order: pl.DataFrame) -> Iterator[pl.DataFrame]:
     """Plays in the order of ``order`` (record, seq, started_at), which leaves out merged ones."""
     records = order["record"].to_numpy()
-    kept = np.zeros(int(records.max()) + 1, np.bool_)
+    kept = np.zeros(sum(pq.read_metadata(piece).num_rows for piece in pieces), np.bool_)
     kept[records] = True
     texts = [name for name, dtype in tables.columns(tables.Plays).items() if dtype == pl.String]
     frames = []
@@ -271,15 +270,17 @@ def _in_order(pieces: list[Path], order: pl.DataFrame) -> Iterator[pl.DataFrame]
         yield _typed(tables.Plays, rows.hstack(placed))
 
 
-def _raw(warehouse: Warehouse, table: str, tally: _Tally) -> Iterator[pl.DataFrame]:
-    """A raw relation's rows in batches, in the columns and types of its model; counts them."""
+def _valid(warehouse: Warehouse, table: str, tally: _Tally) -> Iterator[pl.DataFrame]:
+    """A raw relation's valid rows in batches, in the columns and types of its model."""
     model = tables.SOURCE_TABLES[table]
     tally.read[table] = 0
     for batch in warehouse.connection.table(f"raw_{table}").to_arrow_reader(BATCH):
-        frame = cast(pl.DataFrame, pl.from_arrow(batch))
-        tally.read[table] += frame.height
-        if not frame.is_empty():
-            yield _typed(model, frame)
+        good, refused = split_valid(model, _typed(model, cast(pl.DataFrame, pl.from_arrow(batch))))
+        if "file" not in good.columns:  # located by the row's place in the batch: make it the table's
+            refused = refused.with_columns(pl.col("position") + tally.read[table])
+        tally.read[table] += batch.num_rows
+        tally.refused.append(refused)
+        yield good
 
 
 def _typed(model: type[pa.DataFrameModel], frame: pl.DataFrame) -> pl.DataFrame:

@@ -11,7 +11,9 @@ from schemas import config
 from tasks.warehouse import Warehouse
 
 
-def write(plays: Path, tracks: Path, clock: str, settings: config.Labels, warehouse: Warehouse, folder: Path) -> None:
+def write(
+    plays: Path, tracks: Path, clock: str, settings: config.Labels, warehouse: Warehouse, folder: Path
+) -> None:
     """Write ``completed.parquet`` and/or ``repeated.parquet`` (grain: ``schemas.tables.Labels``).
 
     A timed source always gets ``completed``, because it also serves as a feature of later plays;

@@ -31,7 +31,9 @@ class Moments:
 
     def take(self, rows: Array) -> Moments:
         """The moments at ``rows`` (places), in that order."""
-        return Moments(len(rows), {name: array[rows] for name, array in self.columns.items()}, self.names)
+        return Moments(
+            len(rows), {name: array[rows] for name, array in self.columns.items()}, self.names
+        )
 
 
 def read(
@@ -73,10 +75,16 @@ def _scatter(
     """Put a batch's values at their places; the engine hands batches out in any order."""
     if values.null_count == len(values):
         return
-    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type) or pa.types.is_string_view(values.type):
+    if (
+        pa.types.is_string(values.type)
+        or pa.types.is_large_string(values.type)
+        or pa.types.is_string_view(values.type)
+    ):
         encoded = values.cast(pa.string()).dictionary_encode()
         known = codes.setdefault(name, {})
-        mapped = np.array([known.setdefault(text.as_py(), len(known)) for text in encoded.dictionary] + [-1])
+        mapped = np.array(
+            [known.setdefault(text.as_py(), len(known)) for text in encoded.dictionary] + [-1]
+        )
         indices = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
         array = mapped[indices].astype(np.int32)
         empty: float = -1

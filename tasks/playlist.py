@@ -22,7 +22,9 @@ TRACKS = 30  # tracks on it
 NEWEST = 300_000  # training rows; the list only orders tracks, it reports no metric
 
 
-def write(features: Path, history: History, windows: Windows, config: Config, folder: Path) -> Mapping[str, Any]:
+def write(
+    features: Path, history: History, windows: Windows, config: Config, folder: Path
+) -> Mapping[str, Any]:
     """Write ``playlist.parquet``: user_id, rank, uri, name, artist, probability, reason.
 
     Tracks are probed at the end of the data (a moment after the newest play) by a model that uses
@@ -31,7 +33,9 @@ def write(features: Path, history: History, windows: Windows, config: Config, fo
     columns = training.columns(features, history.clock, without_context="context")
     train = split.rows(features, windows.bounds("training"), history.clock).collect().tail(NEWEST)
     validation = split.rows(features, windows.bounds("validation"), history.clock).collect().tail(NEWEST)
-    model = RANKERS["lightgbm"].fit(Task(columns, train, validation, config.models, config.store.threads))
+    model = RANKERS["lightgbm"].fit(
+        Task(columns, train, validation, config.models, config.store.threads)
+    )
     with Warehouse(config.store) as warehouse:
         warehouse.numbered("plays", history.plays)
         warehouse.relation("tracks", history.tracks)
@@ -59,7 +63,9 @@ def _probes(heard: pl.DataFrame, at: int) -> pl.DataFrame:
     moment = pl.lit(at).cast(pl.Datetime("ms")).dt.replace_time_zone("UTC")
     known = heard.select("user_id", "track_id", started_at=moment, seq=pl.lit(0, dtype=pl.Int64))
     return known.with_columns(
-        pl.lit(None, dtype=dtype).alias(name) for name, dtype in schema.items() if name not in known.columns
+        pl.lit(None, dtype=dtype).alias(name)
+        for name, dtype in schema.items()
+        if name not in known.columns
     ).select(*schema)
 
 

@@ -145,8 +145,13 @@ class Registry:
         from mlflow.types import ColSpec, Schema
 
         # An invented row, so that no listener's data lies in the model's folder.
-        example = pd.DataFrame({column.name: ["other" if column.category else 0.0] for column in columns})
-        inputs = [ColSpec("string" if column.category else "double", column.name, required=False) for column in columns]
+        example = pd.DataFrame(
+            {column.name: ["other" if column.category else 0.0] for column in columns}
+        )
+        inputs = [
+            ColSpec("string" if column.category else "double", column.name, required=False)
+            for column in columns
+        ]
         info = self._mlflow.pyfunc.log_model(
             name=name,
             python_model=str(ROOT / "tasks" / "ranking" / "served.py"),
@@ -170,7 +175,9 @@ class Registry:
         made = self.client.create_model_version(training.model, source=uri, run_id=run_id, tags=tags)
         return _version(made)
 
-    def publish(self, training: Training, child: Child, evaluated: Version, tags: Mapping[str, str]) -> Version:
+    def publish(
+        self, training: Training, child: Child, evaluated: Version, tags: Mapping[str, str]
+    ) -> Version:
         """Register the refit on all data beside its evaluated version; it links to it by a tag."""
         mlflow = self._mlflow
         linked = {**training.version_tags, **tags, "evaluated_version": str(evaluated.number)}
@@ -253,7 +260,9 @@ class Registry:
 
     def _runs(self, key: str) -> list[Any]:
         return list(
-            self.client.search_runs([self._experiment], filter_string=f"tags.`{KEY}` = '{key}'", max_results=100)
+            self.client.search_runs(
+                [self._experiment], filter_string=f"tags.`{KEY}` = '{key}'", max_results=100
+            )
         )
 
 
@@ -269,14 +278,20 @@ def _dataset(name: str, digest: str, source: str) -> Any:
 
 
 def _finite(metrics: Mapping[str, float]) -> dict[str, float]:
-    return {name: value for name, value in metrics.items() if value == value and abs(value) != float("inf")}
+    return {
+        name: value for name, value in metrics.items() if value == value and abs(value) != float("inf")
+    }
 
 
 def _refusal(settings: Tracking, error: Exception) -> InputError:
     text = str(error)
     place = settings.uri.rsplit("@", 1)[-1]  # never a password
     if "locked" in text:
-        return InputError("the MLflow store is locked", file=place, do="stop the other program that writes to it, then run again")
+        return InputError(
+            "the MLflow store is locked",
+            file=place,
+            do="stop the other program that writes to it, then run again",
+        )
     if "schema" in text or "revision" in text:
         return InputError(
             "the MLflow store is of another version", file=place, found=text,

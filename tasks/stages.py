@@ -66,14 +66,16 @@ def featurized(config: Config, data: Entry, outcomes: Entry) -> Entry:
     return _featurized(config, data, outcomes, windows, _known_until(data, windows))
 
 
-def featurized_for_requests(config: Config, data: Entry, outcomes: Entry) -> Entry:
-    """The same at the end of the data: all labels known, for plays that ask for a prediction."""
+def featurized_at_end(config: Config, data: Entry, outcomes: Entry) -> Entry:
+    """The same as known at the end of the data, for what is published; with a clock no different."""
     windows = _windows(config, data, outcomes)
     until = windows.end if data.facts["clock"] == "order" else None
     return _featurized(config, data, outcomes, windows, until)
 
 
-def _featurized(config: Config, data: Entry, outcomes: Entry, windows: Windows, until: int | None) -> Entry:
+def _featurized(
+    config: Config, data: Entry, outcomes: Entry, windows: Windows, until: int | None
+) -> Entry:
     target = STREAMS[config.labels.target]
     inputs = _digests(data, *data.tables) + _digests(outcomes, *outcomes.tables)
     read = {
@@ -88,7 +90,13 @@ def _featurized(config: Config, data: Entry, outcomes: Entry, windows: Windows, 
             history = _history(config, data, outcomes, until)
             names = featurize.write(history, target, None, warehouse, config.store.threads, path)
         sizes = split.check(path, windows, clock, config.split)
-        return {"clock": clock, "names": names, "windows": vars(windows), "sizes": sizes, "known_until": until}
+        return {
+            "clock": clock,
+            "names": names,
+            "windows": vars(windows),
+            "sizes": sizes,
+            "known_until": until,
+        }
 
     return _store(config).once("features", key(featurize.write, inputs, read), work)
 
@@ -96,7 +104,10 @@ def _featurized(config: Config, data: Entry, outcomes: Entry, windows: Windows, 
 def audited(config: Config, data: Entry, outcomes: Entry, features: Entry) -> Entry:
     """Real rows rebuilt without the future; raises ``LeakError`` if any feature changes."""
     inputs = [*_digests(features, "features"), *_digests(data, *data.tables)]
-    read = {"audit": config.audit.model_dump(mode="json"), "labels": config.labels.model_dump(mode="json")}
+    read = {
+        "audit": config.audit.model_dump(mode="json"),
+        "labels": config.labels.model_dump(mode="json"),
+    }
 
     def work(folder: Path) -> Mapping[str, Any]:
         history = _history(config, data, outcomes, features.facts["known_until"])
@@ -111,11 +122,15 @@ def fitted(config: Config, ranker: str, features: Entry) -> Entry:
     """One ranker fitted on training and tuned on validation."""
     table, clock = features.tables["features"].path, features.facts["clock"]
     windows = Windows(**features.facts["windows"])
-    name = key(training.fit, _digests(features, "features"), recipe(config, ranker) | {"windows": windows})
+    name = key(
+        training.fit, _digests(features, "features"), recipe(config, ranker) | {"windows": windows}
+    )
 
     def work(folder: Path) -> Mapping[str, Any]:
         columns = training.columns(table, clock)
-        return training.fit(ranker, table, columns, windows, clock, config.models, config.store.threads, folder)
+        return training.fit(
+            ranker, table, columns, windows, clock, config.models, config.store.threads, folder
+        )
 
     return _store(config).once(f"fit-{ranker}", name, work)
 
@@ -153,7 +168,7 @@ def evaluated(
 
 
 def refitted(config: Config, features: Entry, model: Entry) -> Entry:
-    """The candidate fitted again on all labelled rows, as it will be published."""
+    """The candidate fitted again on all labelled rows of ``featurized_at_end``, to be published."""
     ranker = config.models.champion_candidate
     table, clock = features.tables["features"].path, features.facts["clock"]
     window = (features.facts["windows"]["start"], features.facts["windows"]["end"])
@@ -163,10 +178,37 @@ def refitted(config: Config, features: Entry, model: Entry) -> Entry:
     def work(folder: Path) -> Mapping[str, Any]:
         columns = training.columns(table, clock)
         return training.refit(
-            ranker, table, columns, window, clock, config.models, config.store.threads, model.path, folder
+            ranker,
+            table,
+            columns,
+            window,
+            clock,
+            config.models,
+            config.store.threads,
+            model.path,
+            folder,
         )
 
     return _store(config).once("refit", name, work)
+
+
+def asks(data: Entry) -> bool:
+    """Whether plays of the source ask for a prediction (KKBox's test.csv)."""
+    requests = pl.scan_parquet(data.tables["plays"].path).select(
+        pl.col("request_id").is_not_null().any()
+    )
+    return bool(requests.collect().item())
+
+
+def answered(config: Config, data: Entry, features: Entry, model: Entry) -> Entry:
+    """``submission.csv`` (id, target): the probability for every play that asks, in file order."""
+    inputs = [*_digests(features, "features"), *_digests(data, "plays"), model.key]
+
+    def work(folder: Path) -> Mapping[str, Any]:
+        table, plays = features.tables["features"].path, data.tables["plays"].path
+        return {"answers": training.answer(model.path, table, plays, folder / "submission.csv")}
+
+    return _store(config).once("answer", key(training.answer, inputs, {}), work)
 
 
 def ranked(config: Config, data: Entry, outcomes: Entry, features: Entry) -> Entry:
@@ -180,6 +222,11 @@ def ranked(config: Config, data: Entry, outcomes: Entry, features: Entry) -> Ent
         return playlist.write(features.tables["features"].path, history, windows, config, folder)
 
     return _store(config).once("playlist", key(playlist.write, inputs, read), work)
+
+
+def swept(config: Config) -> tuple[int, int]:
+    """Entries removed and bytes freed, keeping the newest ``store.keep`` of each step."""
+    return _store(config).sweep(config.store.keep)
 
 
 def recipe(config: Config, ranker: str) -> dict[str, Any]:
@@ -200,7 +247,9 @@ def _windows(config: Config, data: Entry, outcomes: Entry) -> Windows:
     ends = pl.col("ended_at").dt.epoch("ms") if clock == "time" else pl.col("seq")
     plays = pl.scan_parquet(data.tables["plays"].path).select(tick=tick, end=ends)
     ticks = plays.select("tick").collect()["tick"]
-    outcome = pl.read_parquet(outcomes.tables[STREAMS[config.labels.target]].path, columns=["play", "target"])
+    outcome = pl.read_parquet(
+        outcomes.tables[STREAMS[config.labels.target]].path, columns=["play", "target"]
+    )
     known = outcome.filter(pl.col("target").is_not_null())["play"]
     end = plays.select(pl.col("end").max()).collect().item() + 1
     labelled_ticks: np.ndarray[Any, Any] = np.sort(ticks.gather(known).to_numpy())
@@ -218,7 +267,11 @@ def _history(config: Config, data: Entry, outcomes: Entry, known_until: int | No
     tables = {name: data.tables[name].path for name in ("plays", "tracks", "users", "errors")}
     streams = {name: table.path for name, table in outcomes.tables.items()}
     return History(
-        **tables, labels=streams, clock=data.facts["clock"], timezone=config.source.timezone, known_until=known_until
+        **tables,
+        labels=streams,
+        clock=data.facts["clock"],
+        timezone=config.source.timezone,
+        known_until=known_until,
     )
 
 

@@ -48,9 +48,9 @@ def fit(
     model = RANKERS[ranker].fit(Task(columns, train, validation, settings, threads))
     del train
     threshold = best_threshold(validation["target"].to_numpy(), model.score(validation))
-    facts = {"seconds": time.perf_counter() - started, "threshold": threshold, **model.facts}
-    _save(ranker, model, facts, folder)
-    return facts
+    told = {"seconds": time.perf_counter() - started, "threshold": threshold, **model.facts}
+    _save(ranker, model, told, folder)
+    return told
 
 
 def refit(
@@ -69,18 +69,39 @@ def refit(
     train = split.rows(features, window, clock).collect()
     like = load(evaluated)
     model = RANKERS[ranker].fit(Task(columns, train, None, settings, threads, like))
-    threshold = json.loads((evaluated / "ranker.json").read_text(encoding="utf-8"))["facts"]["threshold"]
-    facts = {"seconds": time.perf_counter() - started, "threshold": threshold, **model.facts}
-    _save(ranker, model, facts, folder)
-    return facts
+    threshold = facts(evaluated)["threshold"]
+    told = {"seconds": time.perf_counter() - started, "threshold": threshold, **model.facts}
+    _save(ranker, model, told, folder)
+    return told
+
+
+def answer(model: Path, features: Path, plays: Path, path: Path) -> int:
+    """Write id and probability of every play that asks for a prediction; returns their number."""
+    rows = pl.scan_parquet(features).filter(pl.col("target").is_null()).collect()
+    scored = rows.select("play").with_columns(target=pl.Series(load(model).score(rows)))
+    ids = pl.scan_parquet(plays).select(id="request_id").with_row_index("play").drop_nulls().collect()
+    answers = ids.with_columns(pl.col("play").cast(pl.Int64)).join(
+        scored, on="play", maintain_order="left"
+    )
+    answers.select("id", "target").write_csv(path)
+    return answers.height
 
 
 def load(folder: Path) -> Ranker:
     """The ranker saved in ``folder``."""
-    saved = json.loads((folder / "ranker.json").read_text(encoding="utf-8"))
-    return RANKERS[saved["ranker"]].load(folder)
+    return RANKERS[_saved(folder)["ranker"]].load(folder)
 
 
-def _save(ranker: str, model: Ranker, facts: dict[str, Any], folder: Path) -> None:
+def facts(folder: Path) -> dict[str, Any]:
+    """The facts of the fit saved in ``folder``."""
+    found: dict[str, Any] = _saved(folder)["facts"]
+    return found
+
+
+def _saved(folder: Path) -> Any:
+    return json.loads((folder / "ranker.json").read_text(encoding="utf-8"))
+
+
+def _save(ranker: str, model: Ranker, told: dict[str, Any], folder: Path) -> None:
     model.save(folder)
-    (folder / "ranker.json").write_text(json.dumps({"ranker": ranker, "facts": facts}), encoding="utf-8")
+    (folder / "ranker.json").write_text(json.dumps({"ranker": ranker, "facts": told}), encoding="utf-8")

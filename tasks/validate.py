@@ -129,7 +129,11 @@ def _words(model: type[pa.DataFrameModel], column: str, check: str) -> str:
         return f"not in {low}..{high}"
     if isinstance(low, datetime):
         return f"before {low:%Y-%m-%d}"
-    return "not " + check.replace("_", " ")
+    if check.startswith("less_than("):
+        return f"not below {bounds['less_than']}"
+    if check.startswith("greater_than("):
+        return f"not above {bounds['greater_than']}"
+    return f"not {check}"
 
 
 def _name(model: type[pa.DataFrameModel]) -> str:

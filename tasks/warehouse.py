@@ -52,7 +52,9 @@ class Warehouse:
         """The session itself, for readers of raw formats (``read_json``, ``read_csv``)."""
         return self._connection
 
-    def relation(self, name: str, data: Path | list[Path] | pl.DataFrame | duckdb.DuckDBPyRelation) -> None:
+    def relation(
+        self, name: str, data: Path | list[Path] | pl.DataFrame | duckdb.DuckDBPyRelation
+    ) -> None:
         """Make Parquet files, a frame or a relation known to the SQL as ``name``."""
         if isinstance(data, pl.DataFrame):
             self._connection.register(name, data.to_arrow())

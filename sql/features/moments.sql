@@ -1,6 +1,9 @@
 -- One row per play (or probe), in its order: everything that is known when it starts, with users,
 -- tracks and people as dense integers. Lists are represented by their first element. The end and
 -- the length of the play come along for later plays to look back at; no feature reads its own.
+-- A start is its end less its length, and the end is rounded: what the start has below the log's
+-- resolution is the length itself. So ticks are whole units of the resolution, or a gap of 28 s in
+-- a log of minutes would tell that the play lasted 3:32.
 with dim_tracks as (
     select
         track_id,
@@ -29,14 +32,17 @@ dim_users as (
 local_plays as (
     select
         *,
-        timezone($timezone, started_at) as local_start
+        timezone($timezone, started_at) as local_start,
+        case resolution when 'minute' then 60000 else 1000 end as grain
     from moments_of
 ),
 
 moments as (
     select
         local_plays.row,
-        coalesce(epoch_ms(local_plays.started_at), local_plays.seq) as tick,
+        coalesce(
+            epoch_ms(local_plays.started_at) // local_plays.grain * local_plays.grain, local_plays.seq
+        ) as tick,
         epoch_ms(local_plays.ended_at) as end_tick,
         (local_plays.ms_played / 1000)::float as seconds_played,
         dim_users.user,

@@ -13,7 +13,7 @@ with by_artist as (
 most_played as (
     select *
     from by_artist
-    order by plays desc, label
+    order by plays desc, label asc
     limit $top
 )
 

@@ -4,7 +4,7 @@ with labelled as (
         labels.target,
         date_trunc($period, timezone($timezone, plays.started_at)) as period
     from labels
-    inner join plays on labels.user_id = plays.user_id and labels.seq = plays.seq
+    inner join numbered_plays as plays on labels.play = plays.file_row_number
     where labels.target is not null
 ),
 

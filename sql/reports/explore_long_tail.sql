@@ -9,8 +9,8 @@ with by_track as (
 
 ranked as (
     select
-        row_number() over (order by plays desc, track_id) as place,
-        sum(plays) over (order by plays desc, track_id rows unbounded preceding) as held,
+        row_number() over (order by plays desc, track_id asc) as place,
+        sum(plays) over (order by plays desc, track_id asc rows unbounded preceding) as held,
         count(*) over () as tracks,
         sum(plays) over () as all_plays
     from by_track

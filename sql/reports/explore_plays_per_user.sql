@@ -19,7 +19,7 @@ by_class as (
     select
         cast(pow(10, digits) * case when upper_half then 3 else 1 end as bigint) as at_least,
         count(*) as users,
-        sum(plays)::bigint as plays
+        cast(sum(plays) as bigint) as plays
     from classed
     group by at_least
     order by at_least

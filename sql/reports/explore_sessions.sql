@@ -1,26 +1,35 @@
 -- Grain: one class of session lengths (in plays): sessions in it. A session ends with a gap of more
--- than 30 minutes between the end of one play and the start of the next.
-with timed as (
+-- than 30 minutes between the end of one play and the start of the next. Each user's seq counts
+-- plays without a hole, so a session's length is the distance between two sessions' first plays.
+with firsts as (
     select
-        user_id,
-        started_at - lag(ended_at) over (partition by user_id order by seq) as gap,
-        seq
+        plays.user_id,
+        plays.seq
     from plays
-    where started_at is not null
+    left join plays as previous on plays.user_id = previous.user_id and plays.seq = previous.seq + 1
+    where
+        plays.started_at is not null
+        and (
+            previous.seq is null
+            or epoch_ms(plays.started_at) - epoch_ms(previous.ended_at) > 30 * 60 * 1000
+        )
 ),
 
-numbered as (
+ends as (
     select
         user_id,
-        sum(case when gap is null or gap > interval 30 minute then 1 else 0 end)
-            over (partition by user_id order by seq rows unbounded preceding) as session
-    from timed
+        max(seq) + 1 as after_last
+    from plays
+    group by user_id
 ),
 
 by_session as (
-    select count(*) as plays
-    from numbered
-    group by user_id, session
+    select
+        coalesce(
+            lead(firsts.seq) over (partition by firsts.user_id order by firsts.seq), ends.after_last
+        ) - firsts.seq as plays
+    from firsts
+    inner join ends on firsts.user_id = ends.user_id
 ),
 
 by_class as (
@@ -35,7 +44,7 @@ by_class as (
             else 51
         end as at_least,
         count(*) as sessions,
-        sum(plays)::bigint as plays
+        cast(sum(plays) as bigint) as plays
     from by_session
     group by at_least
     order by at_least

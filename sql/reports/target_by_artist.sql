@@ -2,7 +2,7 @@
 with by_artist as (
     select
         tracks.artist as label,
-        count(*) as rows,
+        count(*) as times,
         count(*) filter (where scored.target) as positives
     from scored
     inner join tracks on scored.track_id = tracks.track_id
@@ -12,7 +12,7 @@ with by_artist as (
 
 most_played as (
     select * from by_artist
-    order by rows desc, label
+    order by times desc, label asc
     limit $top
 )
 

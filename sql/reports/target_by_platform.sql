@@ -11,7 +11,7 @@ with started as (
 by_label as (
     select
         label,
-        count(*) as rows,
+        count(*) as times,
         count(*) filter (where target) as positives
     from started
     where label is not null
@@ -21,15 +21,15 @@ by_label as (
 ranked as (
     select
         *,
-        row_number() over (order by rows desc, label) as place
+        row_number() over (order by times desc, label asc) as place
     from by_label
 ),
 
 pooled as (
     select
         case when place <= $top then label else 'all others' end as label,
-        sum(rows)::bigint as rows,
-        sum(positives)::bigint as positives,
+        cast(sum(times) as bigint) as times,
+        cast(sum(positives) as bigint) as positives,
         min(place) as place
     from ranked
     group by all

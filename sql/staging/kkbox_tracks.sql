@@ -1,17 +1,38 @@
 -- One row per song of songs.csv or song_extra_info.csv (the first record of each), in file order.
 -- A record without an id stays, so that validation refuses it.
 -- ISRC: 2 letters of country, 3 of registrant, 2 digits of year, 5 of designation.
-with songs as (
-    select * replace (nullif(trim(song_id), '') as song_id) from kkbox_songs
-    qualify row_number() over (partition by coalesce(song_id, position::varchar) order by position) = 1
+with song_copies as (
+    select
+        song_id,
+        min(position) as first_position
+    from kkbox_songs
+    group by song_id
+    having count(*) > 1 and song_id is not null
+),
+
+songs as (
+    select kkbox_songs.*
+    from kkbox_songs
+    left join song_copies on kkbox_songs.song_id = song_copies.song_id
+    where song_copies.song_id is null or kkbox_songs.position = song_copies.first_position
+),
+
+extra_copies as (
+    select
+        song_id,
+        min(position) as first_position
+    from kkbox_song_extra_info
+    group by song_id
+    having count(*) > 1 and song_id is not null
 ),
 
 extra as (
     select
-        * replace (nullif(trim(song_id), '') as song_id),
-        upper(replace(trim(isrc), '-', '')) as code
+        kkbox_song_extra_info.*,
+        upper(replace(trim(kkbox_song_extra_info.isrc), '-', '')) as code
     from kkbox_song_extra_info
-    qualify row_number() over (partition by coalesce(song_id, position::varchar) order by position) = 1
+    left join extra_copies on kkbox_song_extra_info.song_id = extra_copies.song_id
+    where extra_copies.song_id is null or kkbox_song_extra_info.position = extra_copies.first_position
 ),
 
 joined as (

@@ -11,7 +11,7 @@ with members as (
 
 users as (
     select
-        nullif(trim(msno), '') as user_id,
+        msno as user_id,
         nullif(trim(city), '') as city,
         case when age > 0 and age < 75 then age end as age,
         case when lower(trim(gender)) in ('male', 'female') then lower(trim(gender)) end as gender,

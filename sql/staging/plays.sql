@@ -23,14 +23,14 @@ with files as (
                 ),
                 file
         ) as file_rank
-    from (select distinct file from valid_plays)
+    from (select distinct file from valid_plays) as named
 ),
 
 users as (
     select
         user_id,
         row_number() over (order by user_id) as listener
-    from (select distinct user_id from valid_plays)
+    from (select distinct user_id from valid_plays) as named
 ),
 
 numbers as (
@@ -92,13 +92,13 @@ placed as (
 
 again as (
     select record from placed
-    qualify row_number() over (partition by listen, place order by coarse, plays desc, package) > 1
+    qualify row_number() over (partition by listen, place order by coarse asc, plays desc, package asc) > 1
 ),
 
 merged as (
     select * exclude (listen, end_minute)
     from numbers
-    where record not in (select record from again)
+    where numbers.record not in (select again.record from again)
 ),
 
 clamped as (
@@ -106,10 +106,14 @@ clamped as (
         record,
         greatest(
             started,
-            least(ended, lag(ended) over (partition by listener order by ended, coarse, file_rank, position))
+            least(
+                ended,
+                -- the first play's start stays
+                lag(ended, 1, started) over (partition by listener order by ended, coarse, file_rank, position)
+            )
         ) as clamped_start
     from merged
-    where listener in (select listener from merged where coarse)
+    where merged.listener in (select coarse_ones.listener from merged as coarse_ones where coarse_ones.coarse)
     qualify coarse
 ),
 
@@ -117,7 +121,7 @@ ordered as (
     select
         merged.record,
         merged.listener,
-        coalesce(clamped.clamped_start, merged.started) as start,
+        coalesce(clamped.clamped_start, merged.started) as began,
         row_number() over (
             partition by merged.listener
             order by
@@ -135,9 +139,9 @@ plays as (
     select
         record,
         seq,
-        make_timestamptz(start * 1000) as started_at
+        make_timestamptz(began * 1000) as started_at
     from ordered
-    order by start, listener, seq
+    order by began, listener, seq
 )
 
 select * from plays

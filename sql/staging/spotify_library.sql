@@ -6,7 +6,7 @@ with libraries as (
         format = 'auto',
         records = 'true',
         maximum_object_size = 268435456,
-        columns = {tracks: 'json'}
+        columns = { tracks: 'json' }
     )
 ),
 

@@ -1,9 +1,15 @@
 -- Grain: one account whose records bear several user names, with a file of each of two of them.
-with listeners as (
-    select user_id, listener, min(file) as file
-    from spotify_records
+with names as (
+    select distinct path, listener
+    from spotify_history
     where listener is not null
-    group by user_id, listener
+),
+
+listeners as (
+    select places.user_id, names.listener, min(places.file) as file
+    from names
+    inner join spotify_places as places on names.path = places.path
+    group by places.user_id, names.listener
 ),
 
 mixed as (
@@ -11,6 +17,7 @@ mixed as (
     from listeners
     group by user_id
     having count(*) > 1
+    order by user_id
 )
 
-select * from mixed order by user_id
+select * from mixed

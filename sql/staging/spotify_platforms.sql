@@ -11,9 +11,9 @@ families as (
         case
             when regexp_matches(platform, 'web_?player|web player', 'i') then 'web'
             when regexp_matches(platform, 'cast|airplay', 'i') then 'cast'
-            when regexp_matches(platform, 'sonos|speaker|echo|alexa|amazon|google.?home|bose|denon|harman', 'i')
+            when regexp_matches(platform, 'sonos|speaker|echo|alexa|amazon|google.?home|bose|denon', 'i')
                 then 'speaker'
-            when regexp_matches(platform, '_tv|tv_|\btv|tvos|tizen|webos|roku|playstation|\bps[345]|xbox', 'i')
+            when regexp_matches(platform, '_tv|tv_|\btv|tizen|webos|roku|playstation|\bps[345]|xbox', 'i')
                 then 'tv'
             when regexp_matches(platform, '\bios|iphone|ipad|ipod|watchos', 'i') then 'ios'
             when regexp_matches(platform, 'android', 'i') then 'android'

@@ -1,5 +1,5 @@
 -- Grain: one history record, play or set apart (`apart` says as what), in file order: the columns
--- of schemas.tables.Plays, then what tracks and counts are made of. Joins have small right sides.
+-- of schemas.tables.Plays, then `apart`. Every join has a small right side, so nothing is held.
 with placed as (
     select
         history.*,
@@ -48,12 +48,7 @@ records as (
         null::varchar as request_id,
         file,
         position,
-        kept_apart as apart,
-        artist,
-        title,
-        album,
-        uri,
-        listener
+        kept_apart as apart
     from placed
 )
 

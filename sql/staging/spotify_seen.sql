@@ -11,7 +11,10 @@ with history as (
 
 log as (
     select
-        case when files.event in ('connection', 'playback') then 'errors' else 'unused_log_records' end as what,
+        case
+            when files.event in ('connection', 'playback') then 'errors'
+            else 'unused_log_records'
+        end as what,
         files.event as detail,
         count(*) as records
     from spotify_log
@@ -25,4 +28,4 @@ seen as (
     select * from log
 )
 
-select * from seen order by what, detail
+select * from seen

@@ -8,7 +8,7 @@ with records as (
         records = 'true',
         filename = true,
         maximum_object_size = 16777216,
-        columns = {timestamp_utc: 'varchar', context_time: 'varchar'}
+        columns = { timestamp_utc: 'varchar', context_time: 'varchar' }
     )
 ),
 

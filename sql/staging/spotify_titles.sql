@@ -2,9 +2,13 @@
 -- spellings that differ only in case, Unicode form and white space; `episode` marks what the
 -- extended history knows as a podcast's episode, which the account data does not tell from a track.
 with spellings as (
-    select artist, title from spotify_history where artist is not null and title is not null
+    select artist, title
+    from spotify_history
+    where artist is not null and title is not null
     union
-    select artist, title from spotify_saved where artist is not null and title is not null
+    select artist, title
+    from spotify_saved
+    where artist is not null and title is not null
 ),
 
 episodes as (
@@ -26,7 +30,7 @@ named as (
     select
         normal.artist,
         normal.title,
-        left(md5(same_artist || chr(31) || same_title), 16) as track_id,
+        left(md5(normal.same_artist || chr(31) || normal.same_title), 16) as track_id,
         episodes.title is not null as episode
     from normal
     left join episodes on normal.artist = episodes.artist and normal.title = episodes.title

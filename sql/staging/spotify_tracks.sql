@@ -1,17 +1,37 @@
 -- Grain: one played track, as it is spelled most often, with the columns of schemas.tables.Tracks.
 -- A spelling with uri and album comes first; the library's are used where the plays have none.
-with played as (
-    select track_id, title, artist, album, uri, count(*) as plays
-    from spotify_records
-    where apart is null and track_id is not null
+with histories as (
+    select
+        history.title,
+        history.artist,
+        history.album,
+        history.uri,
+        history.resolution,
+        count(*) as plays
+    from spotify_history as history
+    inner join spotify_places as places on history.path = places.path
+    where history.apart is null and places.kind in ('account', 'extended')
     group by all
+),
+
+played as (
+    select
+        titles.track_id,
+        histories.title,
+        histories.artist,
+        histories.album,
+        histories.uri,
+        histories.plays
+    from histories
+    inner join spotify_titles as titles on histories.artist = titles.artist and histories.title = titles.title
+    where histories.resolution = 'second' or not titles.episode
 ),
 
 saved as (
     select titles.track_id, saved.title, saved.artist, saved.album, saved.uri, 0 as plays
     from spotify_saved as saved
     inner join spotify_titles as titles on saved.artist = titles.artist and saved.title = titles.title
-    where titles.track_id in (select track_id from played)
+    where titles.track_id in (select played.track_id from played)
 ),
 
 spellings as (
@@ -25,7 +45,7 @@ ranked as (
         *,
         row_number() over (
             partition by track_id
-            order by uri is null, album is null, plays desc, uri, title, artist, album
+            order by uri is null asc, album is null asc, plays desc, uri asc, title asc, artist asc, album asc
         ) as choice
     from spellings
 ),

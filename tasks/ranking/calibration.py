@@ -70,7 +70,9 @@ def _fit(kind: str, probability: NDArray[np.float64], target: NDArray[np.bool_])
     from sklearn.isotonic import IsotonicRegression
 
     steps = IsotonicRegression(y_min=EDGE, y_max=1 - EDGE, out_of_bounds="clip").fit(probability, target)
-    return Calibration("isotonic", tuple(steps.X_thresholds_.tolist()), tuple(steps.y_thresholds_.tolist()))
+    return Calibration(
+        "isotonic", tuple(steps.X_thresholds_.tolist()), tuple(steps.y_thresholds_.tolist())
+    )
 
 
 def _log_odds(probability: NDArray[np.float64]) -> NDArray[np.float64]:

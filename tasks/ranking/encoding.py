@@ -45,16 +45,22 @@ class Encoding:
 
 def _coded(name: str, levels: Sequence[str]) -> pl.Expr:
     text = pl.col(name).cast(pl.String)
-    codes = text.replace_strict(list(levels), list(range(len(levels))), default=len(levels), return_dtype=pl.Float32)
+    codes = text.replace_strict(
+        list(levels), list(range(len(levels))), default=len(levels), return_dtype=pl.Float32
+    )
     return pl.when(text.is_not_null()).then(codes).alias(name)
 
 
 def learn(train: pl.DataFrame, columns: Sequence[Column], min_share: float) -> Encoding:
     """Levels with at least ``min_share`` of the rows; columns that never vary are left out."""
     numbers = [column.name for column in columns if not column.category]
-    varied = train.select(
-        pl.col(numbers).min().name.prefix("min "), pl.col(numbers).max().name.prefix("max ")
-    ).row(0, named=True) if numbers else {}
+    varied = (
+        train.select(
+            pl.col(numbers).min().name.prefix("min "), pl.col(numbers).max().name.prefix("max ")
+        ).row(0, named=True)
+        if numbers
+        else {}
+    )
     nulls = train.select(pl.col(numbers).null_count()).row(0, named=True) if numbers else {}
     kept = [
         name

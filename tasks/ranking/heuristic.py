@@ -53,7 +53,10 @@ def fit(task: Task) -> Ranker:
     """Find the rate features of the target; the fallback is the training rate."""
     names = {column.name for column in task.columns}
     track, artist = (
-        next((f"{key}_{kind}_rate" for kind in ("repeat", "completion") if f"{key}_{kind}_rate" in names), None)
+        next(
+            (f"{key}_{kind}_rate" for kind in ("repeat", "completion") if f"{key}_{kind}_rate" in names),
+            None,
+        )
         for key in ("track", "artist")
     )
     return Heuristic(track, artist, float(task.train["target"].mean()))  # type: ignore[arg-type]

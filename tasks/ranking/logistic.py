@@ -82,7 +82,11 @@ def fit(task: Task) -> Ranker:
     encoding = learn(train, task.columns, task.settings.min_category_share)
     encoded = encoding.apply(train)
     numbers = encoded.select(encoding.numbers)
-    medians = tuple(value if value is not None else 0.0 for value in numbers.median().row(0)) if encoding.numbers else ()
+    medians = (
+        tuple(value if value is not None else 0.0 for value in numbers.median().row(0))
+        if encoding.numbers
+        else ()
+    )
     filled = numbers.with_columns(
         pl.col(name).fill_null(median) for name, median in zip(encoding.numbers, medians, strict=True)
     )

@@ -128,13 +128,12 @@ def bars(frame: pl.DataFrame, label: str, value: str, title: str, form: str, tex
     return _tall(drawn + beside, frame)
 
 
-def intervals(frame: pl.DataFrame, label: str, title: str, form: str, zero: float | None = None) -> Any:
+def intervals(frame: pl.DataFrame, label: str, title: str, form: str) -> Any:
     """Points with 95 % whiskers, one a row: ``rate``, ``low``, ``high``, and ``text`` at the right.
 
-    ``zero`` draws a dashed line to compare with; a column ``colour`` colours the points.
+    A column ``colour`` colours the points.
     """
     low, high = _number(frame["low"].min()), _number(frame["high"].max())
-    low, high = (low, high) if zero is None else (min(low, zero), max(high, zero))
     pad = (high - low) * 0.06 or 0.01
     scale = alt.Scale(domain=[low - pad, high + pad], nice=False, zero=False)
     colour: Any = alt.value(ACCENT)
@@ -149,11 +148,7 @@ def intervals(frame: pl.DataFrame, label: str, title: str, form: str, zero: floa
     words = base.mark_text(align="left", color=MUTED).encode(
         text="text:N", x=alt.value(NARROW + 8), color=alt.value(MUTED)
     )
-    chart = whisker + point + words
-    if zero is not None:
-        rule = alt.Chart(pl.DataFrame({"zero": [zero]})).mark_rule(strokeDash=[4, 4], color=MUTED)
-        chart = rule.encode(x=alt.X("zero:Q", scale=scale, title=title)) + chart
-    return _tall(chart, frame)
+    return _tall(whisker + point + words, frame)
 
 
 def band(frame: pl.DataFrame, x: Any, y_title: str, average: float, form: str = "%") -> Any:

@@ -30,7 +30,7 @@ MODEL_NAMES: Mapping[str, str] = {
     "heuristic": "heuristic",
     "logistic": "logistic regression",
     "lightgbm": "LightGBM",
-    "predicted_probability": "model",
+    "predicted_probability": "the model",
     "truth": "true probability",
 }
 

@@ -56,6 +56,7 @@ def explore(
         drawn: list[Figure] = []
         if labels is not None:
             warehouse.relation("labels", labels)
+            warehouse.numbered("numbered_plays", plays)
             balance = warehouse.frame("reports/explore_balance").row(0, named=True)
             drawn += explored.balance(warehouse, words, timezone, overview)
         drawn += explored.repeats(warehouse)

@@ -10,7 +10,7 @@ import polars as pl
 
 from tasks.report import charts
 from tasks.report.charts import Figure, axis, figure
-from tasks.report.slices import BLOCKS, period
+from tasks.report.slices import BLOCKS, blocks, period
 from tasks.report.text import count
 from tasks.report.words import Words
 from tasks.warehouse import Warehouse
@@ -24,10 +24,10 @@ _SESSIONS = {1: "1", 2: "2", 3: "3–5", 6: "6–10", 11: "11–20", 21: "21–5
 def balance(
     warehouse: Warehouse, words: Words, timezone: str, overview: Mapping[str, Any]
 ) -> Iterator[Figure]:
-    """How often the target is true, over time; needs ``labels``, with a clock also ``plays``."""
+    """How often the target is true, over time; needs ``labels`` and ``numbered_plays``."""
     if overview["first_start"] is None:
         unit, frame = "row block", warehouse.frame("reports/explore_balance_by_block", blocks=BLOCKS)
-        x = axis("period:Q", f"row block (1 to {BLOCKS}, in row order)", grid=False, tickMinStep=1)
+        x = blocks()
     else:
         unit, x = period(overview["first_start"], overview["last_start"], timezone)
         frame = warehouse.frame("reports/explore_balance_over_time", period=unit, timezone=timezone)
@@ -157,11 +157,12 @@ def plays_per_user(warehouse: Warehouse) -> Iterator[Figure]:
         for low in frame["at_least"]
     ]
     users, plays = int(frame["users"].sum()), int(frame["plays"].sum())
+    frame = frame.with_columns(label=pl.Series(labels))
     yield figure(
         "explore_plays_per_user", "Plays per user",
         "Users by their number of plays.",
         f"{count(users, 'user')}, {plays / users:,.0f} plays each on average",
-        charts.columns(frame.with_columns(label=pl.Series(labels)), "label", "users", "plays", "users"),
+        charts.columns(frame, "label", "users", "plays of the user", "users"),
     )  # fmt: skip
 
 

@@ -44,10 +44,8 @@ def cards(values: Mapping[str, tuple[str, str]]) -> str:
     return f'<dl class="cards">{inner}</dl>'
 
 
-def grid(
-    caption: str, header: Sequence[str], rows: Iterable[Sequence[str]], mark: str = "★", facts: str = ""
-) -> str:
-    """A table whose first column names the row; rows whose name ends with ``mark`` stand out.
+def grid(caption: str, header: Sequence[str], rows: Iterable[Sequence[str]], facts: str = "") -> str:
+    """A table whose first column names the row; rows whose name ends with ★ stand out.
 
     Of a number with its interval, ``.601 (.598 to .604)``, the interval goes on a line of its own.
     ``facts="facts"`` sets the columns to the left, for text.
@@ -56,7 +54,7 @@ def grid(
     lines = []
     for name, *values in rows:
         cells = "".join(f"<td>{_interval(value)}</td>" for value in values)
-        style = ' class="mine"' if name.endswith(mark) else ""
+        style = ' class="mine"' if name.endswith("★") else ""
         lines.append(f'<tr{style}><th scope="row">{escape(name)}</th>{cells}</tr>')
     style = f' class="{facts}"' if facts else ""
     return (

@@ -57,7 +57,7 @@ def over_time(
     """
     if span is None:
         unit, frame = "row block", warehouse.frame("reports/target_by_block", blocks=BLOCKS)
-        x = axis("period:Q", f"row block (1 to {BLOCKS}, in row order)", grid=False, tickMinStep=1)
+        x = blocks()
     else:
         unit, x = period(*span, timezone)
         frame = warehouse.frame("reports/target_over_time", period=unit, timezone=timezone)
@@ -95,6 +95,12 @@ def over_time(
     )  # fmt: skip
 
 
+def blocks() -> Any:
+    """The axis of row blocks, which stand for time where there is no clock."""
+    title = f"row block (1 to {BLOCKS}, in row order)"
+    return axis("period:Q", title, grid=False, tickMinStep=1).scale(zero=False, nice=False)
+
+
 def period(first: datetime, last: datetime, timezone: str) -> tuple[str, Any]:
     """The unit of time that suits a span (day, week or month), and its axis."""
     days = (last - first).days
@@ -107,9 +113,9 @@ def period(first: datetime, last: datetime, timezone: str) -> tuple[str, Any]:
 def by_artist(warehouse: Warehouse, words: Words) -> Iterator[Figure]:
     """Target rate of the most played artists; needs ``scored`` and ``tracks``."""
     frame = charts.wilson(
-        warehouse.frame("reports/target_by_artist", top=TOP_ARTISTS).sort(
-            "rows", "label", descending=[True, False]
-        )
+        warehouse.frame("reports/target_by_artist", top=TOP_ARTISTS)
+        .rename({"times": "rows"})
+        .sort("rows", "label", descending=[True, False])
     )
     if frame.is_empty():
         return
@@ -122,7 +128,11 @@ def by_artist(warehouse: Warehouse, words: Words) -> Iterator[Figure]:
 
 def by_platform(warehouse: Warehouse, words: Words) -> Iterator[Figure]:
     """Share of plays and target rate by platform; needs ``scored`` and ``plays``."""
-    frame = charts.wilson(warehouse.frame("reports/target_by_platform", top=TOP_PLATFORMS).sort("place"))
+    frame = charts.wilson(
+        warehouse.frame("reports/target_by_platform", top=TOP_PLATFORMS)
+        .rename({"times": "rows"})
+        .sort("place")
+    )
     if frame.is_empty():
         return
     share = frame["rows"][0] / frame["rows"].sum()

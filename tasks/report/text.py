@@ -30,8 +30,10 @@ def moment(value: datetime | int | None) -> str:
 def flat(facts: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
     """Nested facts as (name, value) lines: ``rows › plays``, ``29,632``."""
     for name, value in facts.items():
-        label = f"{before}{str(name).replace('_', ' ')}"
-        if isinstance(value, Mapping):
+        label = before + (name if "." in name else name.replace("_", " "))  # a file's name stays
+        if value in ({}, [], (), None):
+            yield label, "none"
+        elif isinstance(value, Mapping):
             yield from flat(value, f"{label} › ")
         elif (
             isinstance(value, list | tuple)

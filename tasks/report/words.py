@@ -19,4 +19,4 @@ WORDS: Mapping[str, Words] = {
     "completed": Words("completed", "skipped", "completion rate"),
     "repeat": Words("repeated", "not repeated", "repeat rate"),
 }
-UNNAMED = Words("true", "false", "share true")  # a scored_samples.csv does not name its target
+UNNAMED = Words("true", "false", "true rate")  # a scored_samples.csv does not name its target

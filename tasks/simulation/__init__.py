@@ -41,7 +41,7 @@ def write(settings: Simulation, folder: Path) -> Mapping[str, Any]:
     if writing.exists():  # of a run that was killed
         shutil.rmtree(writing)
     (writing / "export").mkdir(parents=True)
-    facts = writer.write(world, writing / "export")
+    facts: Mapping[str, Any] = writer.write(world, writing / "export")
     writer.truth(world, writing / "truth.parquet")
     # the truth first: without it, an export is not taken for ours
     (writing / "truth.parquet").replace(truth)

@@ -79,7 +79,7 @@ def make(tracks: int, last_year: int, seed: int) -> Catalogue:
     share = np.array([values[0] for values in _GENRES.values()])
     genre = random.choice(len(GENRES), count, p=share / share.sum())
     # Zipf over the artists; the big ones have more tracks
-    popularity = 1.0 / (20 + np.arange(count)) ** 0.9
+    popularity = 1.0 / (5 + np.arange(count))
     artist_number = names.distinct(np.zeros(count, np.int64), np.arange(count))
     artists = pl.DataFrame(
         {
@@ -90,7 +90,10 @@ def make(tracks: int, last_year: int, seed: int) -> Catalogue:
         }
     )
     return Catalogue(
-        artists, *_tracks(np.repeat(np.arange(count), size), first, genre, last_year, random), first, size
+        artists,
+        *_tracks(np.repeat(np.arange(count), size), first, genre, last_year, random),
+        first,
+        size,
     )
 
 
@@ -98,7 +101,8 @@ def _sizes(tracks: int, count: int, random: np.random.Generator) -> Ints:
     """Tracks per artist, biggest first, at least one each, ``tracks`` in all."""
     weight = np.sort(random.lognormal(0, 0.9, count))[::-1]
     ends = np.round(np.cumsum(weight) / weight.sum() * (tracks - count)).astype(np.int64)
-    return np.diff(ends, prepend=0) + 1
+    size: Ints = np.diff(ends, prepend=0) + 1
+    return size
 
 
 def _tracks(

@@ -17,7 +17,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from schemas.errors import InputError
-from tasks.simulation import kernel, names
+from tasks.simulation import names, scene
 from tasks.simulation.listeners import DAY_MS
 from tasks.simulation.world import World
 
@@ -65,8 +65,8 @@ _SOURCES: dict[str, tuple[tuple[str | None, str | None, str | None, float], ...]
 }
 # Number of a genre, in the order of catalogue.GENRES; language: share of the artists, ISRC country
 _GENRE_IDS = (
-    465, 1609, 1616, 2130, 2122, 451, 458, 437, 430, 423, 1259, 1180, 352, 1955, 2022, 726, 139, 921, 1138,
-    388, 1572, 2116, 444, 691,
+    465, 1609, 1616, 2130, 2122, 451, 458, 437, 430, 423, 1259, 1180, 352, 1955, 2022, 726, 139, 921,
+    1138, 388, 1572, 2116, 444, 691,
 )  # fmt: skip
 _LANGUAGES = {
     "52": (0.42, "US"), "-1": (0.19, "GB"), "3": (0.19, "TW"), "17": (0.08, "JP"), "31": (0.06, "KR"),
@@ -152,7 +152,7 @@ def truth(world: World, path: Path) -> None:
 
 def _sources(origin: Ints, random: np.random.Generator) -> list[pl.Series]:
     """source_system_tab, source_screen_name and source_type of each row."""
-    ways = [(number, *way) for number, name in enumerate(kernel.ORIGINS) for way in _SOURCES[name]]
+    ways = [(number, *way) for number, name in enumerate(scene.ORIGINS) for way in _SOURCES[name]]
     of_origin = np.array([way[0] for way in ways])
     cumulative = np.cumsum([way[4] for way in ways])  # grows by 1 with each origin
     way = np.searchsorted(cumulative, origin + random.uniform(0.0, 0.999999, len(origin)))
@@ -179,7 +179,7 @@ def _members(ids: pl.Series, random: np.random.Generator) -> pl.DataFrame:
     return pl.DataFrame(
         {
             "msno": ids,
-            "city": random.choice([1, 13, 5, 4, 15, 22, 6, 14], n, p=[0.57, 0.1, 0.08, 0.05, 0.05, 0.05, 0.05, 0.05]),
+            "city": random.choice([1, 13, 5, 4, 15, 22, 6, 14], n, p=[0.57, 0.1, 0.08, *[0.05] * 5]),
             "bd": age,
             "gender": pl.Series([None, "male", "female"]).gather(gender),
             "registered_via": random.choice([4, 7, 9, 3, 13], n, p=[0.33, 0.28, 0.25, 0.138, 0.002]),
@@ -192,11 +192,18 @@ def _members(ids: pl.Series, random: np.random.Generator) -> pl.DataFrame:
 def _songs(world: World, ids: pl.Series, random: np.random.Generator) -> dict[str, pl.DataFrame]:
     tracks, artists = world.music.tracks, world.music.artists
     n, artist = len(tracks), tracks["artist"].to_numpy()
-    language = random.choice(len(_LANGUAGES), len(artists), p=[share for share, _ in _LANGUAGES.values()])
+    language = random.choice(
+        len(_LANGUAGES), len(artists), p=[share for share, _ in _LANGUAGES.values()]
+    )
     genre = pl.Series([str(number) for number in _GENRE_IDS]).gather(artists["genre"].gather(artist))
-    other = pl.Series([str(number) for number in _GENRE_IDS]).gather(random.integers(0, len(_GENRE_IDS), n))
+    other = pl.Series([str(number) for number in _GENRE_IDS]).gather(
+        random.integers(0, len(_GENRE_IDS), n)
+    )
     writers = names.artists(np.arange(len(artists)) + 40_000)
-    first, second = writers.gather(artist), writers.gather((artist * 7 + tracks["year"].to_numpy()) % len(artists))
+    first, second = (
+        writers.gather(artist),
+        writers.gather((artist * 7 + tracks["year"].to_numpy()) % len(artists)),
+    )
     draw = pl.DataFrame({name: random.random(n) for name in ("genre", "composer", "lyricist", "isrc")})
     frame = draw.select(
         song_id=ids,
@@ -231,7 +238,10 @@ def _songs(world: World, ids: pl.Series, random: np.random.Generator) -> dict[st
         ),
     )
     # a few songs that the catalogue does not know
-    return {"songs": frame.filter(draw["genre"] < 0.998), "song_extra_info": isrc.filter(draw["genre"] < 0.997)}
+    return {
+        "songs": frame.filter(draw["genre"] < 0.998),
+        "song_extra_info": isrc.filter(draw["genre"] < 0.997),
+    }
 
 
 def _dates(days: Ints, since: datetime) -> pl.Series:

@@ -20,8 +20,8 @@ DAY_MS = 86_400_000
 
 # Country: share of the listeners, hours ahead of UTC (standard time all year).
 COUNTRIES: dict[str, tuple[float, int]] = {
-    "AT": (0.30, 1), "DE": (0.30, 1), "SE": (0.08, 1), "GB": (0.10, 0), "US": (0.10, -6), "BR": (0.07, -3),
-    "JP": (0.05, 9),
+    "AT": (0.30, 1), "DE": (0.30, 1), "SE": (0.08, 1), "GB": (0.10, 0), "US": (0.10, -6),
+    "BR": (0.07, -3), "JP": (0.05, 9),
 }  # fmt: skip
 
 # Device: kind (0 mobile, 1 desktop, 2 speaker), then how common it is; the strings are those of real
@@ -133,7 +133,8 @@ def _hours(offset: Ints, random: np.random.Generator) -> Floats:
     shift = np.round(random.normal(0, 0.8, len(offset))).astype(np.int64)
     local = (np.arange(24) + offset[:, None] - shift[:, None]) % 24
     habit = np.repeat(random.lognormal(0, 0.35, (len(offset), 8)), 3, axis=1)
-    return _HOURS[local] * habit
+    starts: Floats = _HOURS[local] * habit
+    return starts
 
 
 def _devices(kind: int, n: int, random: np.random.Generator) -> Ints:
@@ -144,7 +145,7 @@ def _devices(kind: int, n: int, random: np.random.Generator) -> Ints:
 def _outages(
     settings: Simulation, country: Ints, start_ms: int, random: np.random.Generator
 ) -> tuple[Ints, Floats]:
-    """Outages of a country hit all its users; flaky spells are a user's own. Sorted by start per user."""
+    """Outages of a country hit all its users, flaky spells are a user's own; by start within a user."""
     pieces: list[Floats] = []
     by_country = [_spells(settings.days / 16, settings.days, (0.5, 10), random) for _ in COUNTRIES]
     for user in range(settings.users):

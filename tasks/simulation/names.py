@@ -12,40 +12,41 @@ from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
 
-_FIRST = (
-    "Amber Ancient Arctic Autumn Bitter Björk Blind Blue Brass Broken Burning Café Carbon Cherry Chrome "
-    "Cobalt Copper Coral Crystal Dancing Dark Déjà Distant Double Drifting Dusty Eager Echo Electric Elder "
-    "Emerald Empty Endless Façade Fading Feral Fever Final Flying Forty Foxy Frozen Gentle Ghost Gilded "
-    "Glass Golden Grand Gray Gypsum Harbour Hidden Hollow Holy Honey Hotel Hungry Indigo Inner Iron Ivory "
-    "Jade Jolly Kind König Last Lavender Lazy Lemon Little Lonely Lost Lucky Lunar Magnetic Marble Mellow "
-    "Midnight Mint Misty Modern Mono Motör Naïve Neon Night Noble Northern Ocean Odd Olive Opal Orange "
-    "Outer Paper Paradise Pearl Pepper Pilot Plastic Polar Purple Quiet Quick Radio Rapid Raven Red Restless "
-    "Riot River Rocket Rosé Royal Ruby Rusty Sable Sacred Salt Scarlet Secret Señor Seven Shadow Shy Silent "
-    "Silver Sister Slow Small Smoky Solar Solid Southern Space Spring Star Static Steel Stereo Stone Storm "
-    "Strange Sugar Summer Sunday Super Sweet Tender Thirsty Thunder Tiny Titan Toy Triple Tropic True Turbo "
-    "Twin Über Ultra Umber Urban Vacant Vague Velvet Violet Vivid Wandering Warm Western White Wicked Wild "
-    "Winter Wooden Yellow Young Zen Zinc Žuta"
-).split()
-_SECOND = (
-    "Alley Anchor Angels Antlers Arcade Archers Atlas Avenue Badgers Ballroom Bandits Beacon Bears Bells "
-    "Birds Bishop Bloom Boats Bridge Brothers Cabin Canyon Caravan Castle Cathedral Chapel Choir Cinema "
-    "Circus Citizens Clouds Coast Colony Comet Compass Coyotes Crowd Crows Dancers Daughters Deer Desert "
-    "Diner Doves Dragons Dreamers Drums Eagles Embers Engine Estate Falcons Farmers Fathers Fields Fires "
-    "Flags Flowers Forest Foxes Garden Gates Giants Gloves Guitars Harbor Hearts Herons Hills Horizon Horses "
-    "Hours Houses Hunters Islands Jackets Jaguars Jungle Kings Kites Ladders Lakes Lanterns Leaves Letters "
-    "Lighthouse Lions Lovers Machines Magnets Maps Masks Matches Meadows Mirrors Monks Moths Mountains "
-    "Museum Needles Nomads Oaks Orchestra Orchids Otters Owls Palms Panthers Parade Parrots Pianos Pigeons "
-    "Planets Poets Ponies Prophets Pyramid Queens Rabbits Railway Rain Ravens Rebels Ribbons Rivers Robots "
-    "Roses Sailors Saints Satellites School Seasons Sharks Shelter Ships Shoes Signals Singers Skies Smoke "
-    "Soldiers Sparrows Spiders Stairs Stations Stories Strangers Streets Sundays Swans Temple Theatre Thieves "
-    "Tigers Tongues Towers Trains Travellers Trees Trumpets Tunnels Turtles Umbrellas Valley Villains Violins "
-    "Voices Volcano Wagons Walls Waves Weather Whales Wheels Windows Wings Witches Wolves Woods Writers "
-    "Yards Years Zebras Zeppelin"
-).split()
-_PLACES = (
-    "Aachen Bergen Cádiz Dover Évora Faro Genova Havana Izmir Jaén Kyoto Lyon Málaga Napoli Oslo Porto "
-    "Québec Riga São-Paulo Tromsø Uppsala Vienna Warsaw Xàtiva York Zürich 東京 北京 서울 Москва Αθήνα"
-).split()
+_FIRST_WORDS = """
+Amber Ancient Arctic Autumn Bitter Björk Blind Blue Brass Broken Burning Café Carbon Cherry Chrome
+Cobalt Copper Coral Crystal Dancing Dark Déjà Distant Double Drifting Dusty Eager Echo Electric
+Elder Emerald Empty Endless Façade Fading Feral Fever Final Flying Forty Foxy Frozen Gentle Ghost
+Gilded Glass Golden Grand Gray Gypsum Harbour Hidden Hollow Holy Honey Hotel Hungry Indigo Inner
+Iron Ivory Jade Jolly Kind König Last Lavender Lazy Lemon Little Lonely Lost Lucky Lunar Magnetic
+Marble Mellow Midnight Mint Misty Modern Mono Motör Naïve Neon Night Noble Northern Ocean Odd Olive
+Opal Orange Outer Paper Paradise Pearl Pepper Pilot Plastic Polar Purple Quiet Quick Radio Rapid
+Raven Red Restless Riot River Rocket Rosé Royal Ruby Rusty Sable Sacred Salt Scarlet Secret Señor
+Seven Shadow Shy Silent Silver Sister Slow Small Smoky Solar Solid Southern Space Spring Star Static
+Steel Stereo Stone Storm Strange Sugar Summer Sunday Super Sweet Tender Thirsty Thunder Tiny Titan
+Toy Triple Tropic True Turbo Twin Über Ultra Umber Urban Vacant Vague Velvet Violet Vivid Wandering
+Warm Western White Wicked Wild Winter Wooden Yellow Young Zen Zinc Žuta
+"""
+_SECOND_WORDS = """
+Alley Anchor Angels Antlers Arcade Archers Atlas Avenue Badgers Ballroom Bandits Beacon Bears Bells
+Birds Bishop Bloom Boats Bridge Brothers Cabin Canyon Caravan Castle Cathedral Chapel Choir Cinema
+Circus Citizens Clouds Coast Colony Comet Compass Coyotes Crowd Crows Dancers Daughters Deer Desert
+Diner Doves Dragons Dreamers Drums Eagles Embers Engine Estate Falcons Farmers Fathers Fields Fires
+Flags Flowers Forest Foxes Garden Gates Giants Gloves Guitars Harbor Hearts Herons Hills Horizon
+Horses Hours Houses Hunters Islands Jackets Jaguars Jungle Kings Kites Ladders Lakes Lanterns Leaves
+Letters Lighthouse Lions Lovers Machines Magnets Maps Masks Matches Meadows Mirrors Monks Moths
+Mountains Museum Needles Nomads Oaks Orchestra Orchids Otters Owls Palms Panthers Parade Parrots
+Pianos Pigeons Planets Poets Ponies Prophets Pyramid Queens Rabbits Railway Rain Ravens Rebels
+Ribbons Rivers Robots Roses Sailors Saints Satellites School Seasons Sharks Shelter Ships Shoes
+Signals Singers Skies Smoke Soldiers Sparrows Spiders Stairs Stations Stories Strangers Streets
+Sundays Swans Temple Theatre Thieves Tigers Tongues Towers Trains Travellers Trees Trumpets Tunnels
+Turtles Umbrellas Valley Villains Violins Voices Volcano Wagons Walls Waves Weather Whales Wheels
+Windows Wings Witches Wolves Woods Writers Yards Years Zebras Zeppelin
+"""
+_PLACES_WORDS = """
+Aachen Bergen Cádiz Dover Évora Faro Genova Havana Izmir Jaén Kyoto Lyon Málaga Napoli Oslo Porto
+Québec Riga São-Paulo Tromsø Uppsala Vienna Warsaw Xàtiva York Zürich 東京 北京 서울 Москва Αθήνα
+"""
+_FIRST, _SECOND, _PLACES = _FIRST_WORDS.split(), _SECOND_WORDS.split(), _PLACES_WORDS.split()
 
 
 def artists(numbers: Ints) -> pl.Series:

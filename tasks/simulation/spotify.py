@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tasks.simulation import kernel
+from tasks.simulation import scene
 from tasks.simulation.listeners import PLATFORMS
 from tasks.simulation.world import World, frame
 
@@ -32,8 +32,8 @@ _THREADS = 2
 _SHOWS = 40
 _EPISODES = 200  # of a show
 
-_NO_AUDIOBOOK = (
-    ',"audiobook_title":null,"audiobook_uri":null,"audiobook_chapter_uri":null,"audiobook_chapter_title":null'
+_NO_AUDIOBOOK = "".join(
+    f',"audiobook_{key}":null' for key in ("title", "uri", "chapter_uri", "chapter_title")
 )
 Facts = Mapping[str, Any]
 
@@ -54,7 +54,7 @@ def write(world: World, export: Path) -> Facts:
     users = len(world.people.users)
     with ThreadPoolExecutor(_THREADS) as pool:
         files = list(pool.map(lambda user: _account(world, user, texts, export), range(users)))
-    episodes = int((world.log.track == kernel.EPISODE).sum())
+    episodes = int((world.log.track == scene.EPISODE).sum())
     return {
         "accounts": users,
         "files": sum(files),
@@ -68,9 +68,7 @@ def write(world: World, export: Path) -> Facts:
 def truth(world: World, path: Path) -> None:
     """Write the true probability of each play of a track (see ``simulation.write``)."""
     artist = pl.lit(world.music.artists["artist"])
-    tracks = world.music.tracks.select(
-        track_name="title", artist_name=artist.gather(pl.col("artist"))
-    )
+    tracks = world.music.tracks.select(track_name="title", artist_name=artist.gather(pl.col("artist")))
     user = np.repeat(np.arange(len(world.first) - 1), np.diff(world.first)).astype(np.int32)
     log = world.log
     plays = pl.DataFrame(
@@ -104,7 +102,7 @@ def _extended(plays: pl.DataFrame, user: int, country: str, texts: _Texts, folde
     # 192.0.2.0/24 is kept for documentation (RFC 5737): nobody's address
     place = f',"conn_country":"{country}","ip_addr":"192.0.2.{user % 254 + 1}"'
     outcome = (
-        (pl.col("end").cast(pl.Int32) * len(kernel.STARTS) + pl.col("start")) * 2 + pl.col("shuffle")
+        (pl.col("end").cast(pl.Int32) * len(scene.STARTS) + pl.col("start")) * 2 + pl.col("shuffle")
     ) * 2 + pl.col("offline")
     started = (pl.col("ended").dt.epoch("ms") - pl.col("ms_played")) // 1000
     # incognito_mode: a rare habit, fixed by the minute, that nothing else depends on
@@ -130,8 +128,7 @@ def _extended(plays: pl.DataFrame, user: int, country: str, texts: _Texts, folde
         return 0
     part = records["record"].str.len_bytes().cum_sum() // _FILE_BYTES
     for number, (_, rows) in enumerate(records.group_by(part.alias("part"), maintain_order=True)):
-        low, high = rows["year"].min(), rows["year"].max()
-        years = f"{low}" if low == high else f"{low}-{high}"
+        years = "-".join(str(year) for year in sorted({rows["year"][0], rows["year"][-1]}))
         _array(rows["record"], folder / f"Streaming_History_Audio_{years}_{number}.json")
     return int(part[-1]) + 1
 
@@ -172,10 +169,12 @@ def _technical_log(plays: pl.DataFrame, user: int, world: World, folder: Path) -
         moment = pl.col("at").cast(pl.Datetime("ms", "UTC")).dt.strftime("%Y-%m-%dT%H:%M:%S%.3fZ")
         records = errors.select(
             pl.concat_str(
-                pl.lit('{"timestamp_utc":"'), moment,
-                pl.lit('","context_time":'), (pl.col("at") // 1000).cast(pl.String),
+                pl.lit('{"timestamp_utc":"'),
+                moment,
+                pl.lit('","context_time":'),
+                (pl.col("at") // 1000).cast(pl.String),
                 pl.lit(f',"context_conn_country":"{country}","message_error":"{message}"}}'),
-            )  # fmt: skip
+            )
         ).to_series()
         _array(records, folder / f"{kind.title()}Error.json")
     _dump([_mutation(user, world)], folder / "AccountMutated.json")
@@ -184,15 +183,20 @@ def _technical_log(plays: pl.DataFrame, user: int, world: World, folder: Path) -
 
 def _tracks(world: World) -> tuple[pl.Series, pl.Series]:
     artist = pl.lit(world.music.artists["artist"]).gather(pl.col("artist"))
+
     def text(column: pl.Expr) -> pl.Expr:
-        return column.str.replace_all("\\", "\\\\", literal=True).str.replace_all('"', '\\"', literal=True)
+        return column.str.replace_all("\\", "\\\\", literal=True).str.replace_all(
+            '"', '\\"', literal=True
+        )
+
     both = world.music.tracks.select(
         extended=pl.concat_str(
             pl.lit(',"master_metadata_track_name":"'), text(pl.col("title")),
             pl.lit('","master_metadata_album_artist_name":"'), text(artist),
             pl.lit('","master_metadata_album_album_name":"'), text(pl.col("album")),
             pl.lit('","spotify_track_uri":"'), pl.col("uri"),
-            pl.lit('","episode_name":null,"episode_show_name":null,"spotify_episode_uri":null' + _NO_AUDIOBOOK),
+            pl.lit('","episode_name":null,"episode_show_name":null,"spotify_episode_uri":null'),
+            pl.lit(_NO_AUDIOBOOK),
         ),
         account=pl.concat_str(
             pl.lit('","artistName":"'), text(artist), pl.lit('","trackName":"'), text(pl.col("title")),
@@ -205,13 +209,19 @@ def _tracks(world: World) -> tuple[pl.Series, pl.Series]:
 def _fixed() -> tuple[pl.Series, pl.Series]:
     platforms = [f'","platform":{json.dumps(name)},"ms_played":' for name in PLATFORMS]
     outcomes = []
-    for end in kernel.ENDS:
+    for end in scene.ENDS:
         # as in real exports, except that a play that was cut off has no verdict
-        skipped = "true" if end in ("fwdbtn", "endplay", "backbtn") else "false" if end == "trackdone" else "null"
+        skipped = (
+            "true"
+            if end in ("fwdbtn", "endplay", "backbtn")
+            else "false"
+            if end == "trackdone"
+            else "null"
+        )
         outcomes += [
             f',"reason_start":"{start}","reason_end":"{end}","shuffle":{shuffle},"skipped":{skipped},'
             f'"offline":{offline},"offline_timestamp":'
-            for start in kernel.STARTS
+            for start in scene.STARTS
             for shuffle in ("false", "true")
             for offline in ("false", "true")
         ]
@@ -219,7 +229,7 @@ def _fixed() -> tuple[pl.Series, pl.Series]:
 
 
 def _episode(ended: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
-    """Names of the show and the episode: there are so few that any rule does, and the moment is at hand."""
+    """Names of the show and the episode: any rule does for so few, and the moment is at hand."""
     number = ended.dt.epoch("s") * 2_654_435_761 // 1000 % (_SHOWS * _EPISODES)
     show = pl.concat_str(pl.lit("Evening Talks "), (number % _SHOWS + 1).cast(pl.String))
     return show, pl.concat_str(pl.lit("Episode "), (number // _SHOWS + 1).cast(pl.String))
@@ -230,8 +240,9 @@ def _episode_text(ended: pl.Expr) -> pl.Expr:
     uri = pl.concat_str(show, episode).str.replace_all(" ", "", literal=True).str.pad_end(22, "0")
     return pl.concat_str(
         pl.lit(',"master_metadata_track_name":null,"master_metadata_album_artist_name":null'),
-        pl.lit(',"master_metadata_album_album_name":null,"spotify_track_uri":null,"episode_name":"'), episode,
-        pl.lit('","episode_show_name":"'), show, pl.lit('","spotify_episode_uri":"spotify:episode:'), uri,
+        pl.lit(',"master_metadata_album_album_name":null,"spotify_track_uri":null,"episode_name":"'),
+        episode, pl.lit('","episode_show_name":"'), show,
+        pl.lit('","spotify_episode_uri":"spotify:episode:'), uri,
         pl.lit('"' + _NO_AUDIOBOOK),
     )  # fmt: skip
 
@@ -257,7 +268,9 @@ def _profile(user: int, world: World) -> dict[str, Any]:
 
 def _mutation(user: int, world: World) -> dict[str, Any]:
     return {
-        "timestamp_utc": datetime.fromtimestamp(world.start_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z"),
+        "timestamp_utc": datetime.fromtimestamp(world.start_ms / 1000, UTC).strftime(
+            "%Y-%m-%dT%H:%M:%S.000Z"
+        ),
         "context_time": world.start_ms // 1000,
         "message_country": world.people.users["country"][user],
         "message_email": f"planted-{user + 1:05d}@example.invalid",

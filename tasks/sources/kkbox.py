@@ -29,7 +29,9 @@ COLUMNS = {
     "test": (*_PLAY, "id"),
     "songs": ("song_id", "song_length", "genre_ids", "artist_name", "composer", "lyricist", "language"),
     "song_extra_info": ("song_id", "name", "isrc"),
-    "members": ("msno", "city", "bd", "gender", "registered_via", "registration_init_time", "expiration_date"),
+    "members": (
+        "msno", "city", "bd", "gender", "registered_via", "registration_init_time", "expiration_date",
+    ),
 }  # fmt: skip
 OPTIONAL = ("test",)
 BLOCK_BYTES = 16 << 20  # parsed at a time; a longer record is refused
@@ -153,6 +155,19 @@ def _listing(settings: Source) -> str:
 
 
 @contextmanager
+def _readable(file: _File) -> Iterator[None]:
+    """What keeps the file from being read, as the user's matter."""
+    try:
+        yield
+    except (pa.ArrowInvalid, OSError) as error:
+        file.fault = _unreadable(file, error)
+        raise file.fault from error
+    except InputError as error:
+        file.fault = error
+        raise
+
+
+@contextmanager
 def _watched(file: _File) -> Iterator[None]:
     """What went wrong while DuckDB pulled the file's stream, as its cause rather than as text."""
     try:
@@ -166,12 +181,9 @@ def _watched(file: _File) -> Iterator[None]:
 def _stream(file: _File, columns: tuple[str, ...]) -> pa.RecordBatchReader:
     """The records as text (``columns`` that the file need not have are null) and ``position``."""
     read = pacsv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES)  # threads lose record numbers
-    try:
-        names = pacsv.open_csv(
-            file.path, read_options=read, parse_options=_parsing(_File(file.path, ()))
-        ).schema.names
-    except (pa.ArrowInvalid, OSError) as error:
-        raise _unreadable(file, error) from error
+    first = _parsing(_File(file.path, ()))  # its own tally: these records are read again
+    with _readable(file), pacsv.open_csv(file.path, read_options=read, parse_options=first) as header:
+        names = header.schema.names
     missing = [name for name in file.columns if name not in names]
     if missing:
         raise InputError(
@@ -185,9 +197,10 @@ def _stream(file: _File, columns: tuple[str, ...]) -> pa.RecordBatchReader:
         strings_can_be_null=True,
         null_values=[""],
     )
-    reader = pacsv.open_csv(
-        file.path, read_options=read, parse_options=_parsing(file), convert_options=convert
-    )
+    with _readable(file):
+        reader = pacsv.open_csv(
+            file.path, read_options=read, parse_options=_parsing(file), convert_options=convert
+        )
     schema = pa.schema([*((name, pa.string()) for name in columns), ("position", pa.int64())])
     return pa.RecordBatchReader.from_batches(schema, _batches(file, reader, names[-1], schema))
 
@@ -208,7 +221,7 @@ def _batches(
 ) -> Iterator[pa.RecordBatch]:
     """Batches with positions; malformed records come back as nulls, blank ones go."""
     parsed = returned = 0  # well-formed records so far, malformed ones returned so far
-    try:
+    with _readable(file):
         for batch in reader:
             if batch.num_rows == 0:
                 continue
@@ -226,12 +239,6 @@ def _batches(
         rest = np.asarray(file.malformed[returned:], np.int64)
         yield from _with_nulls([pa.nulls(0, pa.string())] * (len(schema) - 1), rest[:0], rest, schema)
         file.records = parsed + len(file.malformed)
-    except (pa.ArrowInvalid, OSError) as error:
-        file.fault = _unreadable(file, error)
-        raise
-    except InputError as error:
-        file.fault = error
-        raise
 
 
 def _positions(first: int, rows: int, malformed: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -95,10 +95,10 @@ def _load(
     warehouse.keep("spotify_titles", "staging/spotify_titles")
     warehouse.keep("spotify_places", "staging/spotify_places")
     warehouse.keep("spotify_platforms", "staging/spotify_platforms")
+    _refuse_two_listeners(warehouse)
     records = scratch / "spotify_records.parquet"
     warehouse.write("staging/spotify_records", records)
     warehouse.relation("spotify_records", records)
-    _refuse_two_listeners(warehouse)
     plays = warehouse.connection.table("spotify_records").filter(
         duckdb.ColumnExpression("apart").isnull()
     )
@@ -193,7 +193,9 @@ def _refuse_two_listeners(warehouse: Warehouse) -> None:
 
 def _counts(seen: pl.DataFrame, what: str) -> dict[str, int]:
     """Records by detail of one kind of ``staging/spotify_seen``."""
-    return dict(seen.filter(pl.col("what") == what).select("detail", "records").iter_rows())
+    return dict(
+        seen.filter(pl.col("what") == what).sort("detail").select("detail", "records").iter_rows()
+    )
 
 
 def _nothing(settings: Source) -> InputError:

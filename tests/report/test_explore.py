@@ -41,7 +41,8 @@ def small(tmp_path: Path) -> dict[str, Path]:
     labels = table(
         Labels,
         {
-            "play": list(range(rows)), "user_id": plays["user_id"].to_list(), "seq": plays["seq"].to_list(),
+            "play": list(range(rows)), "user_id": plays["user_id"].to_list(),
+            "seq": plays["seq"].to_list(),
             "target": [True, False, None, True] + [False] * 6, "matures_at": [0] * rows,
         },
     )  # fmt: skip

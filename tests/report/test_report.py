@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import re
 import resource
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -18,6 +20,7 @@ from schemas.errors import InputError
 from tasks.metrics.binary import Interval
 from tasks.report import FIGURES, write
 from tasks.report.content import Report, from_json, to_json
+from tasks.warehouse import Warehouse
 from tests.report.conftest import NASTY, ROWS
 
 FILES = {
@@ -164,11 +167,30 @@ def test_figures_are_xml_with_text_as_text_and_no_user(written: Path) -> None:
         assert "user 1" not in text
 
 
-def test_hours_are_the_listeners(written: Path) -> None:
-    """Plays start at 0, 3, … 21 UTC; in Tokyo, at 0, 3, … 21 too, but of the next nine hours' day."""
-    text = (written / "visualization_summary.md").read_text(encoding="utf-8")
-    assert "Completion rate by hour of the day" in text
-    assert "Asia/Tokyo" in (written / "figures/target_by_hour.svg").read_text(encoding="utf-8")
+def test_slices_are_those_counted_by_hand(tmp_path: Path, store: Store) -> None:
+    """Four plays: two on New Year's Eve UTC, which is already the new year in Tokyo."""
+    eve = datetime(2023, 12, 31, 20, tzinfo=UTC)
+    scored = pl.DataFrame(
+        {
+            "started_at": [eve, eve, eve + timedelta(hours=12), eve + timedelta(days=40)],
+            "user_id": ["u"] * 4, "seq": [0, 1, 2, 3], "target": [True, False, True, True],
+            "predicted_probability": [0.5, 0.5, 0.25, 1.0],
+        }
+    )  # fmt: skip
+    with Warehouse(store) as warehouse:
+        warehouse.relation("scored", scored)
+        hours = warehouse.frame("reports/target_by_hour", timezone="Asia/Tokyo").rows()
+        assert hours == [(5, 3, 2), (17, 1, 1)]
+        months = warehouse.frame(
+            "reports/target_over_time", period="month", timezone="Asia/Tokyo"
+        ).rows()
+        assert [row[:3] for row in months] == [
+            (datetime(2024, 1, 1), 3, 2), (datetime(2024, 2, 1), 1, 1)
+        ]  # fmt: skip
+        assert months[0][3:] == pytest.approx((1.25 / 3, math.log(16) / 3))  # ln 2 + ln 2 + ln 4
+        assert months[1][3:] == pytest.approx((1.0, 0.0), abs=1e-12)
+        blocks = warehouse.frame("reports/target_by_block", blocks=2).rows()
+        assert [row[:3] for row in blocks] == [(1, 2, 1), (2, 2, 2)]
 
 
 def test_a_playlist_is_written_as_ranked(

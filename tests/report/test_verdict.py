@@ -25,9 +25,9 @@ def test_better_than_both(report: Report) -> None:
 def test_worse_than_the_heuristic_only(against: Against) -> None:
     said = verdict(against(Interval(0.0123, 0.002, 0.02), Interval(-0.03, -0.04, -0.02)))
     assert said == (
-        "LightGBM does not beat the heuristic at predicting whether a play is heard to its end: log loss "
-        "is higher by .012 (95 % .0020 to .020) than the heuristic's. It does beat the base rate: log "
-        "loss is lower by .030 (95 % .020 to .040) than the base rate's."
+        "LightGBM does not beat the heuristic at predicting whether a play is heard to its end: log "
+        "loss is higher by .012 (95 % .0020 to .020) than the heuristic's. It does beat the base rate: "
+        "log loss is lower by .030 (95 % .020 to .040) than the base rate's."
     )
 
 

@@ -1,0 +1,115 @@
+"""What a person finds in the Prefect UI beside the run: tables, progress, links, what went wrong."""
+
+import logging
+from typing import Any
+
+from prefect import Flow
+from prefect.artifacts import (
+    create_link_artifact,
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.context import FlowRunContext
+
+from schemas.config import Config
+from schemas.errors import InputError
+from tasks.store import Entry
+
+LOG = logging.getLogger("encore")
+STEPS = {"retrain": 15, "train": 11, "promote": 12, "evaluate": 4, "ingest": 3, "explore": 4}
+_PROGRESS: dict[Any, tuple[Any, int]] = {}  # flow run → its progress artifact and steps done
+
+
+def advance() -> None:
+    """Count one step of the running flow as done."""
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None or context.flow.name not in STEPS:
+        return
+    total, run = STEPS[context.flow.name], context.flow_run.id
+    if run not in _PROGRESS:
+        made = create_progress_artifact(
+            progress=0.0, key="progress", description=f"steps of {context.flow.name}"
+        )
+        _PROGRESS[run] = (made, 0)
+    artifact, done = _PROGRESS[run]
+    _PROGRESS[run] = (artifact, done + 1)
+    update_progress_artifact(artifact, progress=min(100.0 * (done + 1) / total, 100.0))
+
+
+def tables(entries: dict[str, Entry]) -> None:
+    """Rows of each table and what was refused."""
+    data = entries["ingest"]
+    rows = [
+        {"table": name, "rows": table.rows, "digest": table.digest}
+        for name, table in data.tables.items()
+    ]
+    create_table_artifact(rows, key="tables", description="canonical tables")
+    if data.facts["refused"]:
+        create_table_artifact(
+            data.facts["refused"], key="quarantine", description="refused rows by reason"
+        )
+
+
+def training(entries: dict[str, Entry], run_id: str, config: Config) -> None:
+    """Metrics of every model, the audit, and the way to the MLflow run."""
+    metrics = entries["evaluate"].facts["metrics"]
+    rows = [
+        {
+            "model": model,
+            **{
+                metric: f"{value:.4f} ({low:.4f} to {high:.4f})"
+                for metric, (value, low, high) in told.items()
+            },
+        }
+        for model, told in metrics.items()
+    ]
+    create_table_artifact(rows, key="model-comparison", description="holdout, with 95 % intervals")
+    create_table_artifact(
+        [entries["audit"].facts], key="audit", description="features rebuilt without the future"
+    )
+    tables(entries)
+    uri = config.tracking.uri
+    if uri.startswith("http"):
+        create_link_artifact(f"{uri}/#/runs/{run_id}", key="mlflow-run", link_text="the run in MLflow")
+    else:
+        create_markdown_artifact(
+            f"Run `{run_id}` in `{uri}`. Open it with `mlflow server --backend-store-uri {uri}`.",
+            key="mlflow-run",
+        )
+
+
+def decision(made: Any) -> None:
+    """Whether the challenger was promoted, why, and by which numbers."""
+    rows = [
+        {
+            "promoted": made.promoted,
+            "reason": made.reason,
+            "challenger": made.challenger,
+            "champion before": made.champion,
+            **made.numbers,
+        }
+    ]
+    create_table_artifact(rows, key="promotion", description=made.reason)
+
+
+def finished(report: Entry, made: Any) -> None:
+    """The verdict and the decision."""
+    decision(made)
+    create_markdown_artifact(f"## {report.facts['verdict']}\n\n{made.reason}", key="verdict")
+
+
+def failed(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """Say what went wrong and what to do, in the UI and in the log."""
+    error = state.result(raise_on_failure=False)
+    if isinstance(error, InputError):
+        told = f"**{flow.name} stopped: the input or a setting is at fault.**\n\n{error}"
+    else:
+        told = (
+            f"**{flow.name} failed: a fault of Encore's, or of the machine.**\n\n`{type(error).__name__}: {error}`\n\n"
+            "What is finished is kept: run the same again and it goes on from there. "
+            "If it fails in the same place, report it with the log."
+        )
+    create_markdown_artifact(told, key="failure", description=f"why {flow_run.name} failed")

@@ -1,0 +1,125 @@
+"""The one policy table: stages of ``tasks`` as Prefect tasks, with retries, timeouts and tags.
+
+Whether work is done again is for the store alone to say, so Prefect's own result cache is off: a
+step whose entry was there ends in the state "Reused". Every step writes one line: what, rows,
+seconds.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ParamSpec, TypeVar, cast
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+
+from flows import artifacts
+from schemas.config import Config
+from tasks import promotion, registered, reporting, stages, tracking
+from tasks.store import Entry
+
+P = ParamSpec("P")
+R = TypeVar("R")
+LOG = logging.getLogger("encore")
+HOUR = 3600.0
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How often a step is tried again, how long it may take, and how the UI groups it."""
+
+    retries: int
+    timeout: float
+    tags: tuple[str, ...]
+
+
+# Trying again helps against a full table lock or a disk that comes back, not against bad input.
+POLICIES = {
+    "world": Policy(0, HOUR, ("data",)),
+    "ingest": Policy(1, 3 * HOUR, ("data",)),
+    "label": Policy(1, HOUR, ("data",)),
+    "featurize": Policy(1, 3 * HOUR, ("features",)),
+    "audit": Policy(0, HOUR, ("features", "check")),
+    "fit": Policy(0, 12 * HOUR, ("model",)),
+    "evaluate": Policy(0, 3 * HOUR, ("model", "check")),
+    "answer": Policy(0, HOUR, ("model",)),
+    "playlist": Policy(0, HOUR, ("report",)),
+    "explore": Policy(0, HOUR, ("report",)),
+    "visualize": Policy(0, HOUR, ("report",)),
+    "sweep": Policy(1, HOUR, ("data",)),
+    "record": Policy(3, HOUR, ("mlflow",)),
+    "promote": Policy(3, 12 * HOUR, ("mlflow",)),
+    "report": Policy(1, HOUR, ("report",)),
+    "publish": Policy(1, HOUR, ("report",)),
+}
+
+
+def step(name: str, work: Callable[P, R], label: str = "") -> Callable[P, R]:
+    """``work`` as the Prefect task ``name``; it returns what ``work`` returns."""
+    policy = POLICIES[name]
+    shown = f"{name} {label}".strip()
+
+    def run(*arguments: P.args, **named: P.kwargs) -> R:
+        started = time.perf_counter()
+        result = work(*arguments, **named)
+        seconds = time.perf_counter() - started
+        artifacts.advance()
+        if not isinstance(result, Entry):
+            LOG.info("%-20s %9s %8.1f s", shown, "", seconds)
+            return result
+        LOG.info(
+            "%-20s %9s rows %8.1f s%s",
+            shown,
+            f"{result.rows:,}",
+            seconds,
+            "  reused" if result.reused else "",
+        )
+        return cast(R, Completed(name="Reused", data=result)) if result.reused else result
+
+    made = task(
+        run,
+        name=name,
+        task_run_name=shown,
+        retries=policy.retries,
+        retry_delay_seconds=[2, 10, 30][: policy.retries],
+        retry_condition_fn=_worth_trying_again,
+        timeout_seconds=policy.timeout,
+        tags=list(policy.tags),
+        cache_policy=NO_CACHE,
+        persist_result=False,
+    )
+    return cast(Callable[P, R], made)
+
+
+def _worth_trying_again(task_: Any, run: Any, state: State[Any]) -> bool:
+    """Not for a user's mistake, nor for a fault of ours that would only come again."""
+    return isinstance(state.data, OSError) or type(state.data).__module__.startswith(
+        ("mlflow", "sqlalchemy")
+    )
+
+
+world = step("world", stages.world)
+ingest = step("ingest", stages.ingested)
+label = step("label", stages.labelled)
+featurize = step("featurize", stages.featurized)
+audit = step("audit", stages.audited)
+evaluate = step("evaluate", stages.evaluated)
+playlist = step("playlist", stages.ranked)
+record = step("record", tracking.recorded)
+promote = step("promote", promotion.decided)
+promote_by_hand = step("promote", promotion.by_hand, "by hand")
+answer = step("answer", promotion.answered)
+report = step("report", reporting.written)
+publish = step("publish", reporting.published)
+evaluate_registered = step("evaluate", registered.evaluated, "registered model")
+explore = step("explore", reporting.explored)
+visualize = step("visualize", reporting.redrawn)
+sweep = step("sweep", stages.swept)
+
+
+def fit(config: Config, ranker: str, features: Entry) -> Entry:
+    """One ranker's fit, named after it."""
+    return step("fit", stages.fitted, ranker)(config, ranker, features)

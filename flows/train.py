@@ -1,0 +1,57 @@
+"""Train: raw exports to a registered challenger, audited and evaluated."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from prefect import flow
+
+from flows import artifacts, steps
+from schemas.config import Config
+from tasks.registry import Training, Version
+from tasks.store import Entry
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What the later steps of a flow build on."""
+
+    entries: dict[str, Entry]
+    models: dict[str, Entry]
+    training: Training
+    run_id: str
+    challenger: Version
+
+
+def prepared(config: Config) -> dict[str, Entry]:
+    """Steps up to the canonical tables and their labels."""
+    entries: dict[str, Entry] = {}
+    if config.source.kind == "simulated":
+        entries["world"] = steps.world(config)
+    entries["ingest"] = steps.ingest(config, entries.get("world"), datetime.now(UTC))
+    entries["labels"] = steps.label(config, entries["ingest"])
+    return entries
+
+
+def trained(config: Config) -> Trained:
+    """Steps up to the challenger; shared by every flow that trains."""
+    entries = prepared(config)
+    data, labels = entries["ingest"], entries["labels"]
+    entries["features"] = features = steps.featurize(config, data, labels)
+    entries["audit"] = steps.audit(config, data, labels, features)
+    models: dict[str, Entry] = {
+        ranker: steps.fit(config, ranker, features) for ranker in config.models.rankers
+    }
+    entries["evaluate"] = steps.evaluate(config, data, features, models, entries.get("world"))
+    training, run_id, challenger = steps.record(config, entries, models)
+    artifacts.training(entries, run_id, config)
+    return Trained(entries, models, training, run_id, challenger)
+
+
+@flow(
+    name="train",
+    flow_run_name="train {config.dataset} {config.labels.target}",
+    on_failure=[artifacts.failed],
+)
+def train(config: Config = Config()) -> Version:  # noqa: B008 - the form's defaults
+    """Fit every ranker, evaluate all on the holdout, register the candidate as challenger."""
+    return trained(config).challenger

@@ -1,0 +1,127 @@
+"""What a training leaves in the registry: one run, a child per ranker, the candidate's version."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from schemas.config import Config
+from tasks import training
+from tasks.registry import Child, Registry, Training, Version
+from tasks.stages import recipe
+from tasks.store import Entry
+
+
+def described(
+    config: Config,
+    data: Entry,
+    features: Entry,
+    models: Mapping[str, Entry],
+    evaluation: Entry,
+    audit: Entry,
+) -> Training:
+    """Everything the registry keeps of a training; its key names inputs, settings and code."""
+    candidate = config.models.champion_candidate
+    windows = features.facts["windows"]
+    return Training(
+        key=_key(config, evaluation),
+        name=f"train {config.dataset} {config.labels.target}",
+        model=config.model_name,
+        candidate=candidate,
+        parameters={
+            "dataset": config.dataset,
+            "target": config.labels.target,
+            "source": config.source.kind,
+            "label_mode": config.labels.mode,
+            "candidate": candidate,
+            "plays": data.tables["plays"].rows,
+            "features": len(features.facts["names"]),
+            "audited_plays": audit.facts["plays"],
+            "audit_mismatches": audit.facts["mismatches"],
+            **{f"window_{name}": value for name, value in windows.items()},
+        },
+        configuration=shareable(config),
+        metrics=_metrics(evaluation, candidate),
+        datasets={
+            **{name: (table.digest, str(table.path)) for name, table in data.tables.items()},
+            "features": (features.tables["features"].digest, str(features.tables["features"].path)),
+        },
+        children=[_child(config, name, entry, features, evaluation) for name, entry in models.items()],
+        version_tags={
+            "recipe": json.dumps(recipe(config, candidate), sort_keys=True),
+            "clock": features.facts["clock"],
+            "trained_until": str(windows["cutoff"]),
+            "dataset": config.dataset,
+        },
+    )
+
+
+def shareable(config: Config) -> dict[str, Any]:
+    """The applied configuration as JSON, without credentials in addresses."""
+    told = config.model_dump(mode="json")
+    told["tracking"]["uri"] = told["tracking"]["uri"].rsplit("@", 1)[-1]
+    return told
+
+
+def published_child(config: Config, features: Entry, refit: Entry) -> Child:
+    """The refit on all data, as the registry keeps it."""
+    facts = _flat({name: value for name, value in refit.facts.items() if name != "seconds"})
+    columns = training.columns(features.tables["features"].path, features.facts["clock"])
+    return Child(config.models.champion_candidate, refit.path, columns, facts, {})
+
+
+def recorded(
+    config: Config, entries: Mapping[str, Entry], models: Mapping[str, Entry]
+) -> tuple[Training, str, Version]:
+    """The training as the registry has it: what it is, its parent run's id, the challenger's version."""
+    told = described(
+        config, entries["ingest"], entries["features"], models, entries["evaluate"], entries["audit"]
+    )
+    run_id, version = Registry(config.tracking).record(told)
+    return told, run_id, version
+
+
+def _key(config: Config, evaluation: Entry) -> str:
+    parts = [evaluation.key, config.model_name, config.models.champion_candidate]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+
+def _child(config: Config, name: str, entry: Entry, features: Entry, evaluation: Entry) -> Child:
+    return Child(
+        name=name,
+        folder=entry.path,
+        columns=training.columns(features.tables["features"].path, features.facts["clock"]),
+        parameters=_flat(
+            {**recipe(config, name), **{k: v for k, v in entry.facts.items() if k != "seconds"}}
+        ),
+        metrics={**_metrics(evaluation, name), "seconds": entry.facts["seconds"]},
+    )
+
+
+def _metrics(evaluation: Entry, model: str) -> dict[str, float]:
+    """holdout_<metric>, with _low and _high; differences to baselines as <metric>_minus_<baseline>."""
+    told = {}
+    for metric, (value, low, high) in evaluation.facts["metrics"][model].items():
+        told |= {
+            f"holdout_{metric}": value,
+            f"holdout_{metric}_low": low,
+            f"holdout_{metric}_high": high,
+        }
+    for baseline, differences in evaluation.facts["differences"][model].items():
+        for metric, (value, low, high) in differences.items():
+            name = f"{metric}_minus_{baseline}"
+            told |= {name: value, f"{name}_low": low, f"{name}_high": high}
+    share = evaluation.facts.get("achieved", {}).get("shares", {}).get(model)
+    return told | ({"achieved_share": share[0]} if share else {})
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
