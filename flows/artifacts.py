@@ -26,7 +26,9 @@ _PROGRESS: dict[Any, tuple[Any, int]] = {}  # flow run → its progress artifact
 def advance() -> None:
     """Count one step of the running flow as done."""
     context = FlowRunContext.get()
-    if context is None or context.flow_run is None or context.flow.name not in STEPS:
+    if context is None or context.flow_run is None or context.flow is None:
+        return
+    if context.flow.name not in STEPS:
         return
     total, run = STEPS[context.flow.name], context.flow_run.id
     if run not in _PROGRESS:

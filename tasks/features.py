@@ -211,6 +211,11 @@ _SOURCE_TYPES = [
     "song", "song-based-playlist", "listen-with", "topic-article-playlist", "artist", "my-daily-playlist",
 ]  # fmt: skip
 
+_ROW_WINDOWS: list[tuple[str, Needs, tuple[int, ...]]] = [
+    ("user", "user", (10, 25, 500, 5_000, 10_000, 50_000)),
+    ("track", "track", (500, 5_000, 10_000, 50_000)),
+]
+
 # What a source without a clock still tells: the order of rows and how plays were started.
 ORDER = [
     Feature("user_source_share", "context", _share("user", "source_type", of=("user",))),
@@ -222,10 +227,7 @@ ORDER = [
     ),
     *(
         Feature(f"{key}_plays_{rows}", needs, count(key, within=rows))
-        for key, needs, sizes in (
-            ("user", "user", (10, 25, 500, 5_000, 10_000, 50_000)),
-            ("track", "track", (500, 5_000, 10_000, 50_000)),
-        )
+        for key, needs, sizes in _ROW_WINDOWS
         for rows in sizes
     ),
     Feature(

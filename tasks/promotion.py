@@ -12,7 +12,7 @@ from schemas.config import Config
 from schemas.errors import InputError
 from tasks import evaluation, split, stages, tracking, training
 from tasks.ranking import RANKERS
-from tasks.ranking.protocol import Task
+from tasks.ranking.protocol import Ranker, Task
 from tasks.registry import KEY, Child, Registry, Training, Version
 from tasks.split import Windows
 from tasks.store import Entry
@@ -140,7 +140,7 @@ def _compare(
     both = {"challenger": new, "champion": old}
     thresholds = dict.fromkeys(both, 0.5)
     compared, _ = evaluation.resampled(holdout, clock, both, thresholds, config.evaluation)
-    numbers = {}
+    numbers: dict[str, float] = {}
     for metric in ("log_loss", "auc", "brier"):
         interval = compared.difference("challenger", "champion", metric)
         numbers |= {
@@ -173,7 +173,7 @@ def _judge(
 
 def _refit(
     config: Config, champion: Version, features: Entry, windows: Windows, clock: str
-) -> training.Ranker:
+) -> Ranker:
     recipe = json.loads(champion.tags["recipe"])
     table = features.tables["features"].path
     own = {"lightgbm": "lightgbm", "logistic": "logistic"}.get(recipe["ranker"])

@@ -148,7 +148,7 @@ class Registry:
         example = pd.DataFrame(
             {column.name: ["other" if column.category else 0.0] for column in columns}
         )
-        inputs = [
+        inputs: list[Any] = [
             ColSpec("string" if column.category else "double", column.name, required=False)
             for column in columns
         ]
@@ -271,10 +271,12 @@ def _version(found: Any) -> Version:
 
 
 def _dataset(name: str, digest: str, source: str) -> Any:
+    import mlflow.data.sources
     from mlflow.data.meta_dataset import MetaDataset
-    from mlflow.data.sources import LocalArtifactDatasetSource
 
-    return MetaDataset(LocalArtifactDatasetSource(source), name=name, digest=digest[:36])
+    sources: Any = mlflow.data.sources  # its classes are made at run time
+    made: Any = MetaDataset
+    return made(sources.LocalArtifactDatasetSource(source), name=name, digest=digest[:36])
 
 
 def _finite(metrics: Mapping[str, float]) -> dict[str, float]:

@@ -40,7 +40,7 @@ def windows(ticks: NDArray[np.int64], end: int, settings: Split, cutoffs: int = 
     one length (in rows, or in time where the cutoff is a date); the newest is the one that the
     settings give. A tick never lies on both sides of a border.
     """
-    made = []
+    made: list[Windows] = []
     last = end
     for _ in range(cutoffs):
         inside = ticks[ticks < last]

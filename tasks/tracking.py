@@ -102,7 +102,7 @@ def _child(config: Config, name: str, entry: Entry, features: Entry, evaluation:
 
 def _metrics(evaluation: Entry, model: str) -> dict[str, float]:
     """holdout_<metric>, with _low and _high; differences to baselines as <metric>_minus_<baseline>."""
-    told = {}
+    told: dict[str, float] = {}
     for metric, (value, low, high) in evaluation.facts["metrics"][model].items():
         told |= {
             f"holdout_{metric}": value,

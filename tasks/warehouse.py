@@ -61,7 +61,7 @@ class Warehouse:
             return
         if isinstance(data, Path | list):
             paths = [str(path) for path in (data if isinstance(data, list) else [data])]
-            data = self._connection.read_parquet(paths)  # type: ignore[arg-type]
+            data = self._connection.read_parquet(paths)
         data.create_view(name, replace=True)
 
     def numbered(self, name: str, path: Path) -> None:
@@ -74,7 +74,8 @@ class Warehouse:
 
     def frame(self, sql: str, **values: Any) -> pl.DataFrame:
         """The rows of ``sql/<sql>.sql`` as a frame."""
-        return self._connection.sql(_text(sql), params=values or None).pl()
+        frame: pl.DataFrame = self._connection.sql(_text(sql), params=values or None).pl()
+        return frame
 
     def batches(self, sql: str, rows: int = 1_000_000, **values: Any) -> pa.RecordBatchReader:
         """The rows of ``sql/<sql>.sql``, streamed in Arrow batches of about ``rows``."""

@@ -417,3 +417,43 @@ def test_a_simulated_source_is_read_in_its_format(tmp_path: Path) -> None:
         resolve(simulated, None)
     real = config(tmp_path)
     assert resolve(real, None) == real.source
+
+
+def test_a_skip_listed_before_the_whole_track_of_its_minute_comes_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "account/StreamingHistory0.json"
+    rows = [
+        play(minutes(4), ms=200_000, track="before", file=name, position=0),
+        play(minutes(8), ms=2_000, track="skip", file=name, position=1),
+        play(minutes(8), ms=204_000, track="whole", file=name, position=2),
+    ]
+    _, found = run(Fake(plays=rows), tmp_path, monkeypatch)
+    assert found["plays"]["track_id"].to_list() == ["before", "whole", "skip"]
+
+
+def test_a_start_less_than_a_second_before_the_end_of_the_play_before_is_that_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "account/Streaming_History_Audio_2024_0.json"
+    rows = [
+        play(minutes(3), ms=60_000, track="a", file=name, position=0, resolution="second"),
+        play(minutes(4), ms=60_900, track="rounded", file=name, position=1, resolution="second"),
+        play(minutes(5), ms=90_000, track="overlapping", file=name, position=2, resolution="second"),
+    ]
+    _, found = run(Fake(plays=rows), tmp_path, monkeypatch)
+    starts = [(each - NOON).total_seconds() for each in found["plays"]["started_at"]]
+    assert starts == [120, 180, 210]
+
+
+def test_two_histories_loose_in_one_folder_are_two_packages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = ("me/endsong_0.json", "me/endsong_1.json", "me/Streaming_History_Audio_2021-2022_1.json")
+    rows = [
+        play(minutes(3), ms=60_000, track="a", file=file, position=0, resolution="second")
+        for file in (files[0], files[2])
+    ] + [play(minutes(5), ms=60_000, track="b", file=files[1], position=0, resolution="second")]
+    told, found = run(Fake(plays=rows), tmp_path, monkeypatch)
+    assert found["plays"]["track_id"].to_list() == ["a", "b"]
+    assert told["merged_duplicates"] == 1

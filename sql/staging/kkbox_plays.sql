@@ -21,7 +21,11 @@ with plays as (
         null::varchar as reason_end,
         null::boolean as skipped,
         -- a request's outcome is withheld: whatever stands there is not it
-        case when id is not null then null when target = '1' then true when target = '0' then false end as repeated,
+        case
+            when id is not null then null
+            when target = '1' then true
+            when target = '0' then false
+        end as repeated,
         id as request_id,
         $file::varchar as file,
         position

@@ -47,21 +47,31 @@ joined as (
         songs.lyricist,
         songs.position as song_position,
         extra.position as extra_position,
-        case when regexp_full_match(extra.code, '[A-Z]{2}[A-Z0-9]{3}[0-9]{7}') then extra.code end as isrc
+        case
+            when regexp_full_match(extra.code, '[A-Z]{2}[A-Z0-9]{3}[0-9]{7}') then extra.code
+        end as isrc
     from songs full outer join extra on songs.song_id = extra.song_id
 ),
 
 split as (
     select
         *,
-        list_filter(list_transform(string_split(artist_name, '|'), lambda part: trim(part)), lambda part: part <> '')
-            as artists,
-        list_filter(list_transform(string_split(genre_ids, '|'), lambda part: trim(part)), lambda part: part <> '')
-            as genres,
-        list_filter(list_transform(string_split(composer, '|'), lambda part: trim(part)), lambda part: part <> '')
-            as composers,
-        list_filter(list_transform(string_split(lyricist, '|'), lambda part: trim(part)), lambda part: part <> '')
-            as lyricists,
+        list_filter(
+            list_transform(string_split(artist_name, '|'), lambda part: trim(part)),
+            lambda part: part <> ''
+        ) as artists,
+        list_filter(
+            list_transform(string_split(genre_ids, '|'), lambda part: trim(part)),
+            lambda part: part <> ''
+        ) as genres,
+        list_filter(
+            list_transform(string_split(composer, '|'), lambda part: trim(part)),
+            lambda part: part <> ''
+        ) as composers,
+        list_filter(
+            list_transform(string_split(lyricist, '|'), lambda part: trim(part)),
+            lambda part: part <> ''
+        ) as lyricists,
         try_cast(song_length as bigint) as duration_ms,
         isrc[6:7]::bigint as isrc_year
     from joined

@@ -1,25 +1,31 @@
 -- One row per listen that stays, in the order of the table plays: its record, seq and started_at.
 --
--- A package is the folder of a file together with its resolution. Packages of one user overlap: for
+-- A package is the folder of a file and the file's name without its years and numbers. Packages of one user overlap: for
 -- each (user, end minute, track, ms_played) as many plays stay as the package with the most of them
 -- has, taken from second-resolution packages first. Nothing else is deduplicated.
 --
--- A minute-resolution play ended in its minute, and its start is clamped to the end of the play
--- before it (by end; at the same end second-resolution plays first, then by file and place in it),
--- never beyond its own end. Then each user's plays are in the order of their start, end, file and
--- place: one rule for users with either resolution or both. Starts never decrease along seq.
+-- An end is cut to its minute or second, so a start (end - ms_played) can lie up to that much before
+-- the end of the play before it: it is clamped to that end, never beyond its own. Within a minute the
+-- place in the file is no order (real exports list a skip before the whole track that preceded it),
+-- but the play that started first is: at one end, longer plays come first, then file and place.
+-- Then each user's plays are in the order of their start, end, file and place: one rule for users
+-- with either resolution or both. Starts never decrease along seq.
 --
 -- valid_plays: Plays with `record`, the row's number.
 with files as (
     select
         file,
-        dense_rank() over (order by parse_dirpath(file)) as folder,
+        dense_rank() over (
+            order by parse_dirpath(file), regexp_replace(file, '[0-9_-]*( \([0-9]+\))?\.json$', '')
+        ) as family,
         -- numbers in names count as numbers: 10 comes after 9
         row_number() over (
             order by
                 list_transform(
                     regexp_extract_all(file, '[0-9]+|[^0-9]+'),
-                    lambda part: case when part[1] between '0' and '9' then lpad(part, 20, '0') else part end
+                    lambda part: case
+                        when part[1] between '0' and '9' then lpad(part, 20, '0') else part
+                    end
                 ),
                 file
         ) as file_rank
@@ -38,15 +44,19 @@ numbers as (
         valid_plays.record,
         users.listener,
         valid_plays.resolution = 'minute' as coarse,
-        2 * files.folder + (valid_plays.resolution = 'minute')::bigint as package,
+        files.family as package,
         files.file_rank,
         valid_plays.position,
         epoch_ms(valid_plays.started_at) as started,
         epoch_ms(valid_plays.ended_at) as ended,
         epoch_ms(valid_plays.ended_at) // 60000 as end_minute,
         -- of 64 bits: one number is grouped and sorted rather than four
-        hash(users.listener, epoch_ms(valid_plays.ended_at) // 60000, valid_plays.track_id, valid_plays.ms_played)
-            as listen
+        hash(
+            users.listener,
+            epoch_ms(valid_plays.ended_at) // 60000,
+            valid_plays.track_id,
+            valid_plays.ms_played
+        ) as listen
     from valid_plays
     inner join users on valid_plays.user_id = users.user_id
     inner join files on valid_plays.file = files.file
@@ -92,7 +102,10 @@ placed as (
 
 again as (
     select record from placed
-    qualify row_number() over (partition by listen, place order by coarse asc, plays desc, package asc) > 1
+    qualify
+        row_number() over (
+            partition by listen, place order by coarse asc, plays desc, package asc
+        ) > 1
 ),
 
 merged as (
@@ -103,45 +116,47 @@ merged as (
 
 clamped as (
     select
-        record,
-        greatest(
-            started,
-            least(
-                ended,
-                -- the first play's start stays
-                lag(ended, 1, started) over (partition by listener order by ended, coarse, file_rank, position)
-            )
-        ) as clamped_start
+        *,
+        lag(ended) over (
+            partition by listener
+            order by ended, coarse, started, file_rank, position
+        ) as previous_end,
+        case when coarse then 60000 else 1000 end as cut
     from merged
-    where merged.listener in (select coarse_ones.listener from merged as coarse_ones where coarse_ones.coarse)
-    qualify coarse
+),
+
+started as (
+    select
+        record,
+        listener,
+        ended,
+        coarse,
+        file_rank,
+        position,
+        case
+            when previous_end is not null and (coarse or previous_end - started < cut)
+                then greatest(started, least(ended, previous_end))
+            else started
+        end as start
+    from clamped
 ),
 
 ordered as (
     select
-        merged.record,
-        merged.listener,
-        coalesce(clamped.clamped_start, merged.started) as began,
-        row_number() over (
-            partition by merged.listener
-            order by
-                coalesce(clamped.clamped_start, merged.started),
-                merged.ended,
-                merged.coarse,
-                merged.file_rank,
-                merged.position
-        ) - 1 as seq
-    from merged
-    left join clamped on merged.record = clamped.record
+        record,
+        listener,
+        start,
+        row_number() over (partition by listener order by start, ended, coarse, file_rank, position) - 1 as seq
+    from started
 ),
 
 plays as (
     select
         record,
         seq,
-        make_timestamptz(began * 1000) as started_at
+        make_timestamptz(start * 1000) as started_at
     from ordered
-    order by began, listener, seq
+    order by start, listener, seq
 )
 
 select * from plays

@@ -113,14 +113,14 @@ def _raw(booster: lightgbm.Booster, encoding: Encoding, frame: pl.DataFrame) -> 
     out = np.empty(frame.height)
     for start in range(0, frame.height, CHUNK):
         chunk = encoding.apply(frame.slice(start, CHUNK))
-        out[start : start + CHUNK] = booster.predict(chunk.to_arrow())
+        out[start : start + CHUNK] = np.asarray(booster.predict(chunk.to_arrow()))
     return out
 
 
 def _dataset(
     frame: pl.DataFrame, encoding: Encoding, levels: list[str], reference: lightgbm.Dataset | None
 ) -> lightgbm.Dataset:
-    return _library().Dataset(
+    dataset: lightgbm.Dataset = _library().Dataset(
         encoding.apply(frame).to_arrow(),
         label=frame["target"].cast(pl.Float32).to_numpy(),
         categorical_feature=levels,
@@ -128,6 +128,7 @@ def _dataset(
         free_raw_data=True,
         params={"verbosity": -1},
     )
+    return dataset
 
 
 def _library() -> Any:

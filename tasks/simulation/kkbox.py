@@ -172,7 +172,7 @@ def _members(ids: pl.Series, random: np.random.Generator) -> pl.DataFrame:
     age = np.clip(random.normal(29, 9, n), 14, 74).astype(np.int64)
     age = np.where(random.random(n) < 0.58, 0, age)
     absurd = random.choice([-43, 105, 131, 931, 1030, 1051], n)
-    age = np.where(random.random(n) < 0.006, absurd, age)
+    age = np.where(random.random(n) < 0.01, absurd, age)
     gender = random.choice(3, n, p=[0.58, 0.215, 0.205])
     registered = random.integers(0, 4_700, n)
     left = random.integers(1, 1_300, n)
