@@ -11,8 +11,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from schemas.config import Config, load
+from schemas.config import Config
 from schemas.errors import InputError
+from schemas.loading import load
 
 FLOWS = {
     "retrain": "ingest, train, evaluate, promote and report: the main job",
@@ -84,7 +85,7 @@ def _show(name: str, config: Config, result: Any) -> None:
         tbl_width_chars=160,
         fmt_str_lengths=60,
     ):
-        print(pl.DataFrame(result["table"]))
+        print(pl.DataFrame(result["table"], schema=result["columns"], orient="row"))
     print(f"\nPromotion: {result['decision']}")
     print(f"Report:    {result['folder']}/RESULTS.md and {result['folder']}/figures/dashboard.html")
     print(

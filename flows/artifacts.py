@@ -110,7 +110,8 @@ def failed(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
         told = f"**{flow.name} stopped: the input or a setting is at fault.**\n\n{error}"
     else:
         told = (
-            f"**{flow.name} failed: a fault of Encore's, or of the machine.**\n\n`{type(error).__name__}: {error}`\n\n"
+            f"**{flow.name} failed: a fault of Encore's, or of the machine.**\n\n"
+            f"`{type(error).__name__}: {error}`\n\n"
             "What is finished is kept: run the same again and it goes on from there. "
             "If it fails in the same place, report it with the log."
         )

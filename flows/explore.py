@@ -5,10 +5,12 @@ from prefect import flow
 from flows import artifacts, steps
 from flows.train import prepared
 from schemas.config import Config
+from tasks import reporting
 
 
 @flow(name="explore", flow_run_name="explore {config.dataset}", on_failure=[artifacts.failed])
 def explore(config: Config = Config()) -> str:  # noqa: B008 - the form's defaults
     """Ingest and label, then describe: balance, repeats, long tail, hours, sessions, gaps."""
+    reporting.writable(config)
     entries = prepared(config)
     return str(steps.explore(config, entries["ingest"], entries["labels"]))

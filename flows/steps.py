@@ -18,6 +18,7 @@ from prefect.states import Completed
 
 from flows import artifacts
 from schemas.config import Config
+from schemas.errors import InputError
 from tasks import promotion, registered, reporting, stages, tracking
 from tasks.store import Entry
 
@@ -80,7 +81,6 @@ def step(name: str, work: Callable[P, R], label: str = "") -> Callable[P, R]:
         return cast(R, Completed(name="Reused", data=result)) if result.reused else result
 
     made = task(
-        run,
         name=name,
         task_run_name=shown,
         retries=policy.retries,
@@ -90,15 +90,22 @@ def step(name: str, work: Callable[P, R], label: str = "") -> Callable[P, R]:
         tags=list(policy.tags),
         cache_policy=NO_CACHE,
         persist_result=False,
-    )
-    return cast(Callable[P, R], made)
+    )(run)
+
+    def call(*arguments: P.args, **named: P.kwargs) -> R:
+        result = made(*arguments, **named)
+        # Prefect hands a state that a task named itself on as it is
+        return cast(R, result.result()) if isinstance(result, State) else result
+
+    return call
 
 
-def _worth_trying_again(task_: Any, run: Any, state: State[Any]) -> bool:
+def _worth_trying_again(_task: Any, _run: Any, state: State[Any]) -> bool:
     """Not for a user's mistake, nor for a fault of ours that would only come again."""
-    return isinstance(state.data, OSError) or type(state.data).__module__.startswith(
-        ("mlflow", "sqlalchemy")
-    )
+    error: Any = state.data
+    cause = error.__cause__ if isinstance(error, InputError) else error  # a lock is told in a line
+    from_store = type(cause).__module__.startswith(("mlflow", "sqlalchemy"))
+    return from_store or isinstance(error, OSError)
 
 
 world = step("world", stages.world)

@@ -7,6 +7,7 @@ from prefect import flow
 
 from flows import artifacts, steps
 from schemas.config import Config
+from tasks import tracking
 from tasks.registry import Training, Version
 from tasks.store import Entry
 
@@ -34,6 +35,7 @@ def prepared(config: Config) -> dict[str, Entry]:
 
 def trained(config: Config) -> Trained:
     """Steps up to the challenger; shared by every flow that trains."""
+    tracking.reachable(config)
     entries = prepared(config)
     data, labels = entries["ingest"], entries["labels"]
     entries["features"] = features = steps.featurize(config, data, labels)

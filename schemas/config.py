@@ -5,22 +5,43 @@ them, and the flows take the resulting ``Config`` as their only parameter, so th
 renders the same settings as a form.
 """
 
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-
-from schemas.errors import InputError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
+# no shell expands the ~ of `--set output.dir=~/report`
+Place = Annotated[Path, AfterValidator(Path.expanduser)]
 
 
 class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_switches(cls, value: Any) -> Any:
+        """Pydantic would take true for 1."""
+        if isinstance(value, bool):
+            raise ValueError("a value; no setting is true or false")
+        return value
+
+
+def _contradiction(key: str, found: object, allowed: str) -> PydanticCustomError:
+    """Settings that are well typed but do not go together; ``key`` is the one to change."""
+    told = {"key": key, "found": str(found), "allowed": allowed}
+    return PydanticCustomError("contradiction", "{allowed}", told)
 
 
 class Source(_Settings):
@@ -29,7 +50,7 @@ class Source(_Settings):
     kind: Literal["simulated", "spotify_export", "kkbox"] = Field(
         "simulated", description="format of the raw data; simulated writes its own first"
     )
-    path: tuple[Path, ...] = Field(
+    path: tuple[Place, ...] = Field(
         (), description="folder or .zip with the raw data, or a list of them; unused by simulated"
     )
     timezone: str = Field("UTC", description="listener's time zone for hour, weekday and month")
@@ -43,7 +64,10 @@ class Source(_Settings):
     @field_validator("path", mode="before")
     @classmethod
     def _one_or_many(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str | Path) else value
+        paths = (value,) if isinstance(value, str | Path) else value
+        if not isinstance(paths, tuple | list) or "" in paths:
+            raise ValueError("a folder or .zip, or a list of them")
+        return paths
 
     @field_validator("timezone")
     @classmethod
@@ -51,13 +75,14 @@ class Source(_Settings):
         try:
             ZoneInfo(value)
         except (KeyError, ValueError, OSError) as error:
-            raise ValueError("not a time zone name such as Europe/Berlin") from error
+            raise ValueError("a time zone name such as Europe/Berlin") from error
         return value
 
     @model_validator(mode="after")
     def _real_needs_path(self) -> "Source":
         if self.kind != "simulated" and not self.path:
-            raise ValueError(f"source.kind={self.kind} needs source.path=FOLDER_OR_ZIP")
+            allowed = f"a folder or .zip, for source.kind={self.kind}"
+            raise _contradiction("source.path", "nothing", allowed)
         return self
 
 
@@ -79,7 +104,7 @@ class Simulation(_Settings):
 class Store(_Settings):
     """Where tables are kept, and the engine's bounds."""
 
-    path: Path = Field(Path("data/store"), description="folder of the content-addressed tables")
+    path: Place = Field(Path("data/store"), description="folder of the content-addressed tables")
     keep: Count = Field(3, description="entries of each step that `gc` keeps, newest first")
     memory_limit: str = Field(
         "2GB", pattern=r"^\d+(MB|GB)$", description="DuckDB's memory; beyond it, it spills to disk"
@@ -121,6 +146,29 @@ class Split(_Settings):
         0.15, description="share of the history's newest rows, or its start as a UTC date"
     )
     min_rows: Count = Field(200, description="fewest rows a window may have")
+
+    @field_validator("holdout", "validation", mode="before")
+    @classmethod
+    def _share_or_date(cls, value: Any) -> Any:
+        """Pydantic would take 2 for two seconds into 1970."""
+        if isinstance(value, int | float) and not 0 < value < 1:
+            raise ValueError("a share above 0 and below 1, or a UTC date such as 2024-01-31")
+        return value
+
+    @field_validator("holdout", "validation")
+    @classmethod
+    def _in_utc(cls, value: float | datetime) -> float | datetime:
+        if isinstance(value, datetime):
+            return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        return value
+
+    @model_validator(mode="after")
+    def _validation_before_holdout(self) -> "Split":
+        start, cutoff = self.validation, self.holdout
+        if isinstance(start, datetime) and isinstance(cutoff, datetime) and start >= cutoff:
+            allowed = f"a date before split.holdout={cutoff:%Y-%m-%d}"
+            raise _contradiction("split.validation", f"{start:%Y-%m-%d}", allowed)
+        return self
 
 
 class LightGBM(_Settings):
@@ -166,9 +214,8 @@ class Models(_Settings):
     @model_validator(mode="after")
     def _candidate_is_fitted(self) -> "Models":
         if self.champion_candidate not in self.rankers:
-            raise ValueError(
-                f"models.champion_candidate={self.champion_candidate} is not in models.rankers"
-            )
+            allowed = f"one of models.rankers: {', '.join(self.rankers)}"
+            raise _contradiction("models.champion_candidate", self.champion_candidate, allowed)
         return self
 
 
@@ -180,7 +227,9 @@ class Evaluation(_Settings):
     min_users: Count = Field(30, description="with fewer users, user-days are resampled instead")
     ece_bins: int = Field(15, ge=2, description="equal-count bins of the expected calibration error")
     model: str = Field(
-        "champion", description="evaluate: alias or version number of the registered model"
+        "champion",
+        coerce_numbers_to_str=True,
+        description="evaluate: alias or version number of the registered model",
     )
 
 
@@ -209,20 +258,20 @@ class Tracking(_Settings):
     """MLflow."""
 
     uri: str = Field("sqlite:///mlflow.db", description="tracking and registry store")
-    artifacts: Path = Field(Path("data/mlflow"), description="folder of artifacts of a local store")
+    artifacts: Place = Field(Path("data/mlflow"), description="folder of artifacts of a local store")
     experiment: str = Field("encore", min_length=1, description="experiment of the runs")
 
 
 class Output(_Settings):
     """The report."""
 
-    dir: Path = Field(Path("outputs/demo"), description="folder that gets the report")
+    dir: Place = Field(Path("outputs/demo"), description="folder that gets the report")
 
 
 class Visualize(_Settings):
     """The `visualize` flow."""
 
-    scored_samples: Path | None = Field(
+    scored_samples: Place | None = Field(
         None, description="scored_samples.csv to draw; output.dir's own if unset"
     )
 
@@ -250,80 +299,3 @@ class Config(_Settings):
     def model_name(self) -> str:
         """Registered name: ``encore-<dataset>-<target>``."""
         return f"encore-{self.dataset}-{self.labels.target}"
-
-
-def load(path: Path | None, overrides: list[str]) -> Config:
-    """Read a YAML and apply ``key.path=value`` overrides (values are parsed as YAML).
-
-    Raises ``InputError`` naming the key, the value and what is allowed.
-    """
-    values: dict[str, Any] = {}
-    if path is not None:
-        try:
-            loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise InputError(
-                "cannot read the configuration", file=path, found=error.strerror, do="check --config"
-            ) from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise InputError("not valid YAML", file=path, found=error, do="mend the file") from error
-        if not isinstance(loaded, dict | None):
-            raise InputError("not a settings file", file=path, expected="key: value lines")
-        values = loaded or {}
-    for override in overrides:
-        key, sign, text = override.partition("=")
-        if not sign or not key:
-            raise InputError("not an override", found=override, expected="--set key.path=value")
-        _put(values, key.split("."), _parse(key, text))
-    try:
-        return Config.model_validate(values)
-    except ValidationError as error:
-        raise _refusal(error, path) from error
-
-
-def _parse(key: str, text: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError("not a value", place=key, found=text, expected="a YAML value") from error
-
-
-def _put(values: dict[str, Any], path: list[str], value: Any) -> None:
-    for depth, part in enumerate(path[:-1]):
-        inner = values.setdefault(part, {})
-        if not isinstance(inner, dict):
-            raise InputError(
-                "unknown setting",
-                place=".".join(path),
-                found=f"{'.'.join(path[: depth + 1])} is a value",
-            )
-        values = inner
-    values[path[-1]] = value
-
-
-def _refusal(error: ValidationError, path: Path | None) -> InputError:
-    """The first fault of a configuration, as one line."""
-    fault = error.errors()[0]
-    # pydantic appends the tried type to the place of a union's fault: keep the setting's own name
-    keys = []
-    model: Any = Config
-    for part in fault["loc"]:
-        fields = getattr(model, "model_fields", {})
-        if part not in fields and fields:
-            keys.append(str(part))
-            break
-        if not fields:
-            break
-        keys.append(str(part))
-        model = fields[part].annotation
-    place = ".".join(keys) or "settings"
-    if fault["type"] == "extra_forbidden":
-        fields = getattr(model, "model_fields", {})
-        return InputError(
-            "unknown setting", file=path, place=place, found=fault["input"],
-            expected=f"one of {', '.join(fields)}", do="see --help",
-        )  # fmt: skip
-    found = fault["input"] if not isinstance(fault["input"], dict) else None
-    return InputError(
-        "bad setting", file=path, place=place, found=found, expected=fault["msg"], do="see --help"
-    )

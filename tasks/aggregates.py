@@ -60,6 +60,15 @@ class Stream:
         """A column of the events, in the stream's order."""
         return column if self.places is None else column[self.places]
 
+    def column(self, name: str) -> Array:
+        """A column by name; ``label`` is the events' own value, an absent column is NaN."""
+        if name == "label":
+            assert self.value is not None
+            return self.value
+        if name not in self.moments.columns:
+            return np.full(len(self.visible), np.nan, np.float32)
+        return self.of(self.moments.columns[name])
+
 
 def count(*by: str, stream: str = "plays", within: int = 0) -> pl.Expr:
     """Earlier events with the probe's ``by``; ``within`` > 0: only those of the last ticks."""
@@ -101,9 +110,7 @@ def mean(value: str, *by: str) -> pl.Expr:
 
 def deviation(value: str, *by: str) -> pl.Expr:
     """Standard deviation of a column over earlier plays; null before the first."""
-    n = pl.col(Question("known", "plays", by, value=value).name)
-    squares = pl.col(Question("sum", "plays", by, value=f"{value}^2").name)
-    return (squares / n - mean(value, *by).pow(2)).clip(lower_bound=0.0).sqrt()
+    return pl.col(Question("deviation", "plays", by, value=value).name)
 
 
 def last(value: str, *by: str) -> pl.Expr:
@@ -177,17 +184,20 @@ def _answer_group(
         elif question.kind == "last":
             newest = asof.last(probe, tick, event, visible, keys)
             columns[question.name] = _gathered(stream, question.value, newest)
-        elif question.kind == "recent":
-            assert stream.value is not None
-            columns[question.name] = asof.recent_mean(
-                probe, tick, event, visible, stream.value, keys, size
+        elif question.kind == "deviation":
+            places, value = _values(stream, question.value)
+            columns[question.name] = asof.deviation(
+                probe, tick, event[places], visible[places], value[places], keys
             )
+        elif question.kind == "recent":
+            value = stream.column(question.value)
+            columns[question.name] = asof.recent_mean(probe, tick, event, visible, value, keys, size)
         elif question.kind == "longest":
-            assert stream.value is not None
-            columns[question.name] = asof.longest(probe, tick, event, visible, stream.value, keys)
+            value = stream.column(question.value)
+            columns[question.name] = asof.longest(probe, tick, event, visible, value, keys)
         elif question.kind == "session":
-            start, end = (stream.moments.columns[name] for name in ("tick", "end_tick"))
-            states = asof.session(probe, tick, event, start, end, keys, SESSION_GAP)
+            start, end = (stream.column(name) for name in ("tick", "end_tick"))
+            states = asof.session(probe, tick, event, visible, start, end, keys, SESSION_GAP)
             for what, column in zip(("position", "elapsed", "gap"), states, strict=True):
                 columns[Question("session", "plays", by, what).name] = column
         else:
@@ -200,29 +210,21 @@ def _answer_group(
 
 def _values(stream: Stream, name: str) -> tuple[slice | Array, Array]:
     """Which events have a value, and the values of all."""
-    if name == "label":
-        assert stream.value is not None
-        return slice(None), stream.value
-    column, square = (name[:-2], True) if name.endswith("^2") else (name, False)
-    wanted = None
-    if "=" in column:
-        column, wanted = column.split("=", 1)
-    values = stream.of(stream.moments.columns[column])
-    if wanted is not None:  # share of one category
-        names = stream.moments.names[column]
+    column, _, wanted = name.partition("=")
+    values = stream.column(column)
+    if wanted:  # share of one category
+        names = stream.moments.names.get(column, [])
         code = names.index(wanted) if wanted in names else -2
         return slice(None), (values == code).astype(np.float32)
-    values = values.astype(np.float32) ** 2 if square else values
     missing = np.isnan(values)
     return (slice(None) if not missing.any() else np.flatnonzero(~missing)), values
 
 
 def _gathered(stream: Stream, name: str, newest: Array) -> Array:
-    values = stream.value if name == "label" else stream.of(stream.moments.columns[name])
-    assert values is not None
-    kept = values.astype(np.float64 if values.dtype == np.int64 else np.float32)
-    gathered = kept[newest] if len(kept) else np.zeros(len(newest), np.float32)
-    if name != "label" and stream.moments.columns[name].dtype == np.int32:
+    values = stream.column(name)
+    kept: Array = values.astype(np.float64 if values.dtype == np.int64 else np.float32)
+    gathered: Array = kept[newest] if len(kept) else np.zeros(len(newest), np.float32)
+    if values.dtype == np.int32:
         gathered[gathered < 0] = np.nan  # a null code
     gathered[newest < 0] = np.nan
     return gathered

@@ -94,6 +94,32 @@ def count_and_sum(
 
 
 @numba.njit(nogil=True, cache=True)
+def deviation(probe: Codes, tick: Ints, event: Codes, visible: Ints, value: Floats, keys: int) -> Floats:
+    """Standard deviation of all values seen so far of the probe's key, NaN before the first.
+
+    Welford's running sum of squared distances from the mean (Technometrics 4, 1962): a sum of
+    squares has no digits left for years that lie close together.
+    """
+    counts = np.zeros(keys, np.int32)
+    means = np.zeros(keys, np.float64)
+    squares = np.zeros(keys, np.float64)
+    out = np.empty(probe.size, np.float32)
+    seen = 0
+    for row in range(probe.size):
+        now = tick[row]
+        while seen < event.size and visible[seen] <= now:
+            key = event[seen]
+            counts[key] += 1
+            distance = value[seen] - means[key]
+            means[key] += distance / counts[key]
+            squares[key] += distance * (value[seen] - means[key])
+            seen += 1
+        held = counts[probe[row]]
+        out[row] = np.sqrt(squares[probe[row]] / held) if held > 0 else np.nan
+    return out
+
+
+@numba.njit(nogil=True, cache=True)
 def last(probe: Codes, tick: Ints, event: Codes, visible: Ints, keys: int) -> Codes:
     """Index of the newest event seen of the probe's key, or -1."""
     state = np.full(keys, -1, np.int32)
@@ -151,13 +177,13 @@ def recent_mean(
 
 @numba.njit(nogil=True, cache=True)
 def session(
-    probe: Codes, tick: Ints, event: Codes, start: Ints, end: Ints, keys: int, gap: int
+    probe: Codes, tick: Ints, event: Codes, visible: Ints, start: Ints, end: Ints, keys: int, gap: int
 ) -> tuple[Floats, Floats, Floats]:
     """Session state of the probe's user: position, ticks since its start, ticks since the last end.
 
-    ``event`` are plays sorted by ``start``, seen one tick later. The session goes on while the
-    probe starts at most ``gap`` after the latest end; of a play still running only that is used
-    that it has not ended. Ticks since the last end are NaN before the first play.
+    ``event`` are plays with their ``start`` and ``end``. The session goes on while the probe starts
+    at most ``gap`` after the latest end; of a play still running only that is used that it has not
+    ended. Ticks since the last end are NaN before the first play.
     """
     latest = np.full(keys, np.iinfo(np.int64).min // 4, np.int64)
     begun = np.zeros(keys, np.int64)
@@ -168,7 +194,7 @@ def session(
     seen = 0
     for row in range(probe.size):
         now = tick[row]
-        while seen < event.size and start[seen] < now:
+        while seen < event.size and visible[seen] <= now:
             key = event[seen]
             if start[seen] - latest[key] > gap:
                 begun[key] = start[seen]

@@ -66,8 +66,9 @@ def audit(
     if different.height:
         first = different.row(0, named=True)
         raise LeakError(
-            f"{different.height} of {result.height} features changed when later records were removed; first: "
-            f"{first['feature']} of play {first['play']}: {first['trained_on']} became {first['rebuilt']}"
+            f"{different.height} of {result.height} features changed when later records were removed; "
+            f"first: {first['feature']} of play {first['play']}: "
+            f"{first['trained_on']} became {first['rebuilt']}"
         )
     return {"plays": trained.height, "features": len(names), "compared": result.height, "mismatches": 0}
 

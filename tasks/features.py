@@ -58,7 +58,7 @@ class Feature:
         for question in self.questions:
             plain |= set(question.by)
             if question.value and question.kind != "session" and question.value != "label":
-                plain.add(question.value.removesuffix("^2").split("=")[0])
+                plain.add(question.value.split("=")[0])
         return plain
 
 
@@ -171,6 +171,15 @@ COMPLETED = [
     Feature("recent_skip_rate_50", "user", 1.0 - recent_rate("completed", 50, "user")),
 ]
 
+# With what else a listener's repeats go.
+_USER_KEYS: list[tuple[str, str, Needs]] = [
+    ("source", "source_type", "context"),
+    ("screen", "source_screen", "context"),
+    ("tab", "source_tab", "context"),
+    ("genre", "genre", "pair"),
+    ("language", "language", "pair"),
+]
+
 # What came of first plays: shares that were repeated, each known once it has matured.
 REPEATED = [
     Feature("user_repeat_rate", "user", rate("repeated", "user")),
@@ -186,10 +195,16 @@ REPEATED = [
         "pair",
         nested_rate("repeated", ("user", "artist"), within=("user",), weight=3.0),
     ),
+    *(
+        Feature(
+            f"user_{short}_repeat_rate",
+            needs,
+            nested_rate("repeated", ("user", key), within=("user",), weight=3.0),
+        )
+        for short, key, needs in _USER_KEYS
+    ),
     Feature(
-        "user_source_repeat_rate",
-        "context",
-        nested_rate("repeated", ("user", "source_type"), within=("user",)),
+        "user_source_recent_repeat_rate", "context", recent_rate("repeated", 5, "user", "source_type")
     ),
     Feature(
         "track_source_repeat_rate",
@@ -199,10 +214,14 @@ REPEATED = [
     Feature(
         "source_repeat_rate", "context", rate("repeated", "source_tab", "source_screen", "source_type")
     ),
+    Feature("source_type_repeat_rate", "context", rate("repeated", "source_type")),
+    Feature("source_screen_repeat_rate", "context", rate("repeated", "source_screen")),
+    Feature("language_repeat_rate", "track", rate("repeated", "language")),
     Feature("language_source_repeat_rate", "context", rate("repeated", "language", "source_type")),
     Feature("city_age_repeat_rate", "user", rate("repeated", "city", "age")),
     Feature("gender_genre_repeat_rate", "pair", rate("repeated", "gender", "genre")),
     Feature("user_recent_repeat_rate", "user", recent_rate("repeated", 10, "user")),
+    Feature("user_last_repeated", "user", last_label("repeated", "user")),
 ]
 
 # KKBox's source types, in the order of their frequency there.

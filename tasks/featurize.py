@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from tasks import moments
@@ -17,7 +21,8 @@ from tasks.features import Feature, declared
 from tasks.moments import Moments
 from tasks.warehouse import Warehouse
 
-NEVER = np.iinfo(np.int64).max
+KEYS = ("play", "user", "tick", "matures_at", "target")
+ROW_GROUP = 262_144  # rows
 
 
 @dataclass(frozen=True)
@@ -66,14 +71,36 @@ def write(
     everything = rows.height == events.rows
     probes = events if everything else events.take(rows["play"].to_numpy())
     features = available(history, events, names)
-    frame = build(history, features, events, probes, warehouse, threads)
     keyed = rows.with_columns(
         pl.Series("user", probes.columns["user"]), pl.Series("tick", probes.columns["tick"])
-    )
-    keyed.select("play", "user", "tick", "matures_at", "target").hstack(frame).write_parquet(
-        path, row_group_size=262_144
-    )
-    return frame.columns
+    ).select("play", "user", "tick", "matures_at", "target")
+    with tempfile.TemporaryDirectory(prefix=".parts-", dir=path.parent) as scratch:
+        parts: list[Path] = []
+        for frame in chain([keyed], build(history, features, events, probes, warehouse, threads)):
+            parts.append(Path(scratch) / f"{len(parts)}.parquet")
+            frame.write_parquet(parts[-1], compression="lz4", row_group_size=ROW_GROUP)
+        del events, probes, frame, keyed
+        _side_by_side(parts, [*KEYS, *(feature.name for feature in features)], path)
+    return [feature.name for feature in features]
+
+
+def _side_by_side(parts: Sequence[Path], names: Sequence[str], path: Path) -> None:
+    """Write the columns of ``parts``, which have the same rows, into one file, in ``names``' order."""
+    files = [pq.ParquetFile(part) for part in parts]
+    fields = {field.name: field for file in files for field in file.schema_arrow}
+    schema = pa.schema([fields[name] for name in names])
+    with pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=_texts(schema)) as writer:
+        for group in range(files[0].num_row_groups):
+            columns: dict[str, pa.ChunkedArray] = {}
+            for file in files:
+                table = file.read_row_group(group)
+                columns |= dict(zip(table.column_names, table.columns, strict=True))
+            writer.write_table(pa.table([columns[name] for name in names], schema=schema))
+
+
+def _texts(schema: pa.Schema) -> list[str]:
+    """Columns of texts: only they gain from a dictionary, numbers lose time to it."""
+    return [field.name for field in schema if pa.types.is_dictionary(field.type)]
 
 
 def probe(
@@ -84,13 +111,12 @@ def probe(
     Rows may come in any order; the result keeps it.
     """
     events = moments.read(history.plays, history.tracks, history.users, history.timezone, warehouse)
-    at = moments.read(probes, history.tracks, history.users, history.timezone, warehouse)
-    order = np.argsort(at.columns["tick"], kind="stable")
+    at = moments.read(
+        probes, history.tracks, history.users, history.timezone, warehouse, names=events.names
+    )
     features = [feature for feature in declared(history.clock) if feature.name in set(names)]
-    frame = build(history, features, events, at.take(order), warehouse, threads=1)
-    back = np.empty_like(order)
-    back[order] = np.arange(len(order))
-    return frame.select(names)[back]
+    frames = build(history, features, events, at, warehouse, threads=1)
+    return pl.concat(frames, how="horizontal").select(names)
 
 
 def available(history: History, events: Moments, names: Sequence[str] | None) -> list[Feature]:
@@ -113,17 +139,21 @@ def build(
     probes: Moments,
     warehouse: Warehouse,
     threads: int,
-) -> pl.DataFrame:
-    """One row per probe (sorted in time), one Float32 or Categorical column per feature."""
+) -> Iterator[pl.DataFrame]:
+    """Frames of a few features each: a row per probe, in their order, Float32 or Categorical.
+
+    Few at a time, because what the past answers takes more memory than the features themselves.
+    """
     streams = _streams(history, events, warehouse)
-    columns: dict[str, pl.Series] = {}
-    # A dozen features at a time: their answers are dropped before the next dozen's are computed.
+    order = _order(probes.columns["tick"])
+    probes = probes if order is None else probes.take(order)
     for group in _grouped(features):
         questions = [question for feature in group for question in feature.questions]
         answers = answer(questions, probes, streams, threads)
-        for feature in group:
-            columns[feature.name] = _evaluate(feature, probes, answers)
-    return pl.DataFrame([columns[feature.name] for feature in features])
+        frame = pl.DataFrame([_evaluate(feature, probes, answers) for feature in group])
+        del answers  # not held while the next are found
+        yield frame if order is None else frame[np.argsort(order)]
+        del frame
 
 
 def _grouped(features: Sequence[Feature]) -> list[list[Feature]]:
@@ -131,7 +161,7 @@ def _grouped(features: Sequence[Feature]) -> list[list[Feature]]:
     ordered = sorted(
         features, key=lambda feature: sorted(str(question.by) for question in feature.questions)
     )
-    size = 12
+    size = 4
     return [ordered[start : start + size] for start in range(0, len(ordered), size)]
 
 
@@ -154,16 +184,24 @@ def _evaluate(feature: Feature, probes: Moments, answers: Mapping[str, NDArray[A
             values = probes.columns.get(name, np.full(probes.rows, np.nan, np.float32))
             series = pl.Series(name, values)
             inputs[name] = series.replace(-1, None) if values.dtype == np.int32 else series
+    value = feature.expression.cast(pl.Float32).fill_nan(None).alias(feature.name)
+    # slice by slice, so that the expression's intermediate columns stay small
     frame = pl.DataFrame(inputs)
-    value = frame.select(feature.expression.cast(pl.Float32).fill_nan(None).alias(feature.name))
-    return value.to_series()
+    known = pl.col(pl.Float32, pl.Float64).fill_nan(None)  # NaN would equal NaN
+    slices = list(frame.iter_slices(ROW_GROUP)) or [frame]
+    pieces = [piece.with_columns(known).select(value) for piece in slices]
+    return pl.concat(pieces, rechunk=False).to_series()
+
+
+def _order(tick: NDArray[np.int64]) -> NDArray[np.int64] | None:
+    """Places in time order, or None where they are: rounding disorders logs of two resolutions."""
+    return None if (tick[1:] >= tick[:-1]).all() else np.argsort(tick, kind="stable")
 
 
 def _streams(history: History, events: Moments, warehouse: Warehouse) -> dict[str, Stream]:
-    tick = events.columns["tick"]
-    streams = {"plays": Stream(events, None, tick + 1, None)}
+    streams = {"plays": Stream(events, None, events.columns["seen_from"], None)}
     if "end_tick" in events.columns:
-        streams["ended"] = _ended(events, tick)
+        streams["ended"] = _ended(events)
     for name, path in history.labels.items():
         streams[name] = _labelled(history, events, path)
     for kind in ("connection", "playback"):
@@ -171,11 +209,11 @@ def _streams(history: History, events: Moments, warehouse: Warehouse) -> dict[st
     return streams
 
 
-def _ended(events: Moments, tick: NDArray[np.int64]) -> Stream:
+def _ended(events: Moments) -> Stream:
     """Plays of at least 30 s, with their seconds, from their end."""
-    seconds = events.columns["seconds_played"]
-    visible = np.maximum(events.columns["end_tick"], tick + 1)
-    places = np.flatnonzero(seconds >= 30)
+    seconds = events.columns.get("seconds_played", np.zeros(events.rows, np.float32))
+    visible = np.maximum(events.columns["end_tick"], events.columns["seen_from"])
+    places = np.flatnonzero(seconds >= 30).astype(np.int32)
     places = places[np.argsort(visible[places], kind="stable")]
     return Stream(events, places, visible[places], seconds[places].astype(np.float32))
 
@@ -183,7 +221,7 @@ def _ended(events: Moments, tick: NDArray[np.int64]) -> Stream:
 def _labelled(history: History, events: Moments, path: Path) -> Stream:
     """Known labels, from their maturity."""
     labels = pl.read_parquet(path, columns=["play", "target", "matures_at"]).drop_nulls("target")
-    places, visible = labels["play"].to_numpy(), labels["matures_at"].to_numpy()
+    places, visible = labels["play"].cast(pl.Int32).to_numpy(), labels["matures_at"].to_numpy()
     value = labels["target"].cast(pl.Float32).to_numpy()
     if history.known_until is not None:
         inside = events.columns["tick"][places] < history.known_until

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,9 +38,18 @@ class Moments:
 
 
 def read(
-    plays: Path | pl.DataFrame, tracks: Path, users: Path, timezone: str, warehouse: Warehouse
+    plays: Path | pl.DataFrame,
+    tracks: Path,
+    users: Path,
+    timezone: str,
+    warehouse: Warehouse,
+    names: Mapping[str, list[str]] | None = None,
 ) -> Moments:
-    """Moments of plays (a Parquet file sorted in time) or of probes (a frame shaped like plays)."""
+    """Moments of plays (a Parquet file sorted in time) or of probes (a frame shaped like plays).
+
+    Texts get the codes that ``names`` (those of the plays, for probes) give them, new texts further
+    ones.
+    """
     if isinstance(plays, Path):
         warehouse.numbered("numbered_plays", plays)
         moments_of = warehouse.connection.sql("select file_row_number as row, * from numbered_plays")
@@ -52,7 +62,9 @@ def read(
     warehouse.relation("tracks", tracks)
     warehouse.relation("users", users)
     columns: dict[str, Array] = {}
-    codes: dict[str, dict[str | None, int]] = {}
+    codes: dict[str, dict[str | None, int]] = {
+        name: {text: code for code, text in enumerate(texts)} for name, texts in (names or {}).items()
+    }
     filled = 0
     for batch in warehouse.batches("features/moments", timezone=timezone):
         place = batch.column("row").to_numpy()

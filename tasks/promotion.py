@@ -22,13 +22,17 @@ DECISION = "encore.decision"
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether the challenger became champion; version numbers before and after."""
+    """Whether the challenger became champion; version numbers before and after.
+
+    ``margin`` is the ``promotion.margin`` that counted.
+    """
 
     promoted: bool
     reason: str
     challenger: int
     champion: int | None
     numbers: Mapping[str, float] = field(default_factory=dict)
+    margin: float | None = None
 
     @staticmethod
     def of(version: Version) -> Decision | None:
@@ -48,24 +52,24 @@ def decide(
 ) -> Decision:
     """Compare, and publish the refit as ``champion`` where the challenger wins.
 
-    Decided before (the same inputs, settings and code), it is not decided again, also after a kill
-    between publishing and the last note of it.
+    Decided before (the same inputs, settings and code), it is not decided again: neither after a
+    kill between publishing and the last note of it, nor after a champion was set by hand.
     """
+    before = Decision.of(challenger)
+    if before is not None and (before.promoted or before.margin == config.promotion.margin):
+        return before
     champion = registry.version(told.model, "champion")
-    if champion is not None and champion.tags.get(KEY) == told.key:
-        decision = Decision.of(champion)
-        assert decision is not None, "a published version without its decision"
+    noted = Decision.of(champion) if champion and champion.tags.get(KEY) == told.key else None
+    if noted is not None:  # a killed run had come as far as the alias
+        decision = noted
     else:
-        before = Decision.of(challenger)
-        if before is not None and not before.promoted:
-            return before
         decision = _compare(config, registry, challenger, champion, features, candidate)
         if decision.promoted:
             tags = {DECISION: _json(decision), "trained_until": str(features.facts["windows"]["end"])}
             published = registry.publish(told, publishable(), challenger, tags)
             registry.set_alias(published, "champion")
-    registry.tag(challenger, {DECISION: _json(decision)})
     registry.attach_json(challenger.run_id, asdict(decision), "promotion.json")
+    registry.tag(challenger, {DECISION: _json(decision)})  # last: with it, the decision is whole
     return decision
 
 
@@ -103,8 +107,11 @@ def by_hand(config: Config) -> Decision:
             expected=f"a version of {config.model_name}", do="look it up in the MLflow page",
         )  # fmt: skip
     champion = registry.version(config.model_name, "champion")
+    before = champion.number if champion else None
+    decision = Decision(True, "promoted by hand", number, before, {}, config.promotion.margin)
     registry.set_alias(version, "champion")
-    return Decision(True, "promoted by hand", number, champion.number if champion else None)
+    registry.tag(version, {DECISION: _json(decision)})
+    return decision
 
 
 def _compare(
@@ -116,7 +123,8 @@ def _compare(
     candidate: Entry,
 ) -> Decision:
     if champion is None:
-        return Decision(True, "the first model of this name", challenger.number, None)
+        reason, margin = "the first model of this name", config.promotion.margin
+        return Decision(True, reason, challenger.number, None, {}, margin)
     windows, clock = Windows(**features.facts["windows"]), features.facts["clock"]
     table = features.tables["features"].path
     same_recipe = champion.tags.get("recipe") == challenger.tags["recipe"]
@@ -167,13 +175,17 @@ def _judge(
         verdict = f"same recipe on newer data, {'not ' if promoted else ''}worse by more than {margin}"
     else:
         promoted = high < 0
-        verdict = f"new recipe, {'better: the' if promoted else 'not shown to be better: the'} interval {'excludes' if promoted else 'does not lie below'} 0"
-    return Decision(promoted, f"{verdict}; {shown}", challenger.number, champion.number, numbers)
+        shown_better = (
+            "better: the interval excludes"
+            if promoted
+            else "not shown to be better: the interval does not lie below"
+        )
+        verdict = f"new recipe, {shown_better} 0"
+    reason = f"{verdict}; {shown}"
+    return Decision(promoted, reason, challenger.number, champion.number, numbers, margin)
 
 
-def _refit(
-    config: Config, champion: Version, features: Entry, windows: Windows, clock: str
-) -> Ranker:
+def _refit(config: Config, champion: Version, features: Entry, windows: Windows, clock: str) -> Ranker:
     recipe = json.loads(champion.tags["recipe"])
     table = features.tables["features"].path
     own = {"lightgbm": "lightgbm", "logistic": "logistic"}.get(recipe["ranker"])

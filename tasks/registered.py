@@ -35,9 +35,10 @@ def evaluated(config: Config, data: Entry, outcomes: Entry) -> dict[str, Any]:
     if rows.height < config.split.min_rows:
         raise InputError(
             f"{version.name} version {version.number} was fitted on nearly all of this data",
-            found=f"{rows.height} labelled plays after it", expected=f"at least {config.split.min_rows} (split.min_rows)",
+            found=f"{rows.height} labelled plays after it",
+            expected=f"at least {config.split.min_rows} (split.min_rows)",
             do="choose newer data, or an older version with evaluation.model=N",
-        )  # fmt: skip
+        )
     with tempfile.TemporaryDirectory() as scratch:
         folder = registry.ranker(version, Path(scratch))
         missing = set(promotion.columns_of(folder)) - set(rows.columns)
@@ -72,9 +73,12 @@ def _version(config: Config, registry: Registry, which: str) -> Version:
     version = registry.version(config.model_name, which)
     if version is None:
         raise InputError(
-            "no such registered model", place="evaluation.model", found=f"{which} of {config.model_name}",
-            expected="an alias (champion, challenger) or a version number", do="train first, or look it up in the MLflow page",
-        )  # fmt: skip
+            "no such registered model",
+            place="evaluation.model",
+            found=f"{which} of {config.model_name}",
+            expected="an alias (champion, challenger) or a version number",
+            do="train first, or look it up in the MLflow page",
+        )
     return version
 
 

@@ -17,15 +17,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from schemas.config import Tracking
-from schemas.errors import InputError
 from tasks.ranking.protocol import Column
+from tasks.tracking_store import opening, using
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("mlflow", "lightgbm", "numpy", "polars", "scikit-learn")
-KEY, COMPLETE = "encore.key", "encore.complete"
+KEY, COMPLETE, REFIT = "encore.key", "encore.complete", "encore.refit"
 
 
 @dataclass(frozen=True)
@@ -73,23 +73,16 @@ class Registry:
         os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         import mlflow
-        from mlflow.exceptions import MlflowException
 
         for name in ("mlflow", "alembic"):
-            logging.getLogger(name).setLevel(logging.ERROR)
+            logging.getLogger(name).setLevel(logging.CRITICAL)  # what goes wrong is raised as well
         self._mlflow = mlflow
         self._settings = settings
         mlflow.set_tracking_uri(settings.uri)
         mlflow.set_registry_uri(settings.uri)
-        try:
+        with opening(settings):
             self.client: MlflowClient = mlflow.MlflowClient()
             self._experiment = self._experiment_id()
-        except MlflowException as error:
-            raise _refusal(settings, error) from error
-        except Exception as error:
-            if type(error).__module__.split(".")[0] not in ("sqlalchemy", "sqlite3", "alembic"):
-                raise
-            raise _refusal(settings, error) from error
 
     def _experiment_id(self) -> str:
         found = self.client.get_experiment_by_name(self._settings.experiment)
@@ -108,11 +101,15 @@ class Registry:
 
         The version gets the alias ``challenger``.
         """
-        mlflow = self._mlflow
-        done = self._complete(training)
-        if done is not None:
+        with using(self._settings):
+            done = self._complete(training)
+            if done is None:
+                self._remove_half(training)
+                done = self._record(training)
             return done
-        self._remove_half(training)
+
+    def _record(self, training: Training) -> tuple[str, Version]:
+        mlflow = self._mlflow
         with mlflow.start_run(
             experiment_id=self._experiment, run_name=training.name, tags={KEY: training.key}
         ) as parent:
@@ -179,18 +176,27 @@ class Registry:
         self, training: Training, child: Child, evaluated: Version, tags: Mapping[str, str]
     ) -> Version:
         """Register the refit on all data beside its evaluated version; it links to it by a tag."""
+        with using(self._settings):
+            for found in self._versions(training.model):
+                if found.tags.get(KEY) == training.key and "evaluated_version" in found.tags:
+                    return found
+            for run in self._runs(training.key):
+                if REFIT in run.data.tags:  # of a killed run: no version came of it
+                    self._remove_run(run)
+            return self._publish(training, child, evaluated, tags)
+
+    def _publish(
+        self, training: Training, child: Child, evaluated: Version, tags: Mapping[str, str]
+    ) -> Version:
         mlflow = self._mlflow
         linked = {**training.version_tags, **tags, "evaluated_version": str(evaluated.number)}
-        for found in self._versions(training.model):
-            if found.tags.get(KEY) == training.key and "evaluated_version" in found.tags:
-                return found
         with (
             mlflow.start_run(run_id=evaluated.run_id),
             mlflow.start_run(
                 experiment_id=self._experiment,
                 run_name=f"{child.name} on all data",
                 nested=True,
-                tags={KEY: training.key, "encore.ranker": child.name, "encore.refit": "true"},
+                tags={KEY: training.key, "encore.ranker": child.name, REFIT: "true"},
             ) as run,
         ):
             mlflow.log_params(dict(child.parameters))
@@ -213,12 +219,14 @@ class Registry:
 
     def set_alias(self, version: Version, alias: str) -> None:
         """Point an alias at a version."""
-        self.client.set_registered_model_alias(version.name, alias, str(version.number))
+        with using(self._settings):
+            self.client.set_registered_model_alias(version.name, alias, str(version.number))
 
     def tag(self, version: Version, tags: Mapping[str, str]) -> None:
         """Set tags of a version."""
-        for name, value in tags.items():
-            self.client.set_model_version_tag(version.name, str(version.number), name, value)
+        with using(self._settings):
+            for name, value in tags.items():
+                self.client.set_model_version_tag(version.name, str(version.number), name, value)
 
     def ranker(self, version: Version, folder: Path) -> Path:
         """Download a version's ranker into ``folder``; returns where it lies."""
@@ -256,7 +264,15 @@ class Registry:
             if found.tags.get(KEY) == training.key:
                 self.client.delete_model_version(found.name, str(found.number))
         for run in self._runs(training.key):
-            self.client.delete_run(run.info.run_id)
+            self._remove_run(run)
+
+    def _remove_run(self, run: Any) -> None:
+        """A run and the models logged by it, which MLflow keeps apart."""
+        for model in self.client.search_logged_models(
+            [self._experiment], filter_string=f"source_run_id = '{run.info.run_id}'"
+        ):
+            self.client.delete_logged_model(model.model_id)
+        self.client.delete_run(run.info.run_id)
 
     def _runs(self, key: str) -> list[Any]:
         return list(
@@ -283,21 +299,3 @@ def _finite(metrics: Mapping[str, float]) -> dict[str, float]:
     return {
         name: value for name, value in metrics.items() if value == value and abs(value) != float("inf")
     }
-
-
-def _refusal(settings: Tracking, error: Exception) -> InputError:
-    text = str(error)
-    place = settings.uri.rsplit("@", 1)[-1]  # never a password
-    if "locked" in text:
-        return InputError(
-            "the MLflow store is locked",
-            file=place,
-            do="stop the other program that writes to it, then run again",
-        )
-    if "schema" in text or "revision" in text:
-        return InputError(
-            "the MLflow store is of another version", file=place, found=text,
-            expected=f"one that MLflow {installed('mlflow')} made",
-            do=f"back it up and run `mlflow db upgrade {place}`, or choose another tracking.uri",
-        )  # fmt: skip
-    return InputError("the MLflow store cannot be used", file=place, found=text, do="check tracking.uri")

@@ -122,7 +122,9 @@ def written(
         )
         if "answer" in entries:
             shutil.copy(entries["answer"].path / "submission.csv", folder / "report")
-        return {"verdict": verdict(told), "table": table(told).to_dicts()}
+        shown = table(told)
+        # facts do not keep the order of keys, and here the columns' order is meant
+        return {"verdict": verdict(told), "columns": shown.columns, "table": shown.rows()}
 
     return Store(config.store.path).once("report", name, work)
 
@@ -213,7 +215,10 @@ def _note(facts: Mapping[str, Any]) -> str | None:
         losses = facts["calibration_log_loss"]
         kind = facts["calibration"]
         told = ", ".join(f"{name} {loss:.4f}" for name, loss in losses.items())
-        return f"{facts['trees']} trees; calibration: {kind} (log loss on the later half of validation: {told})"
+        return (
+            f"{facts['trees']} trees; calibration: {kind} "
+            f"(log loss on the later half of validation: {told})"
+        )
     return f"{facts['training_rows']:,} training rows" if "training_rows" in facts else None
 
 

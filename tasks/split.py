@@ -51,6 +51,8 @@ def windows(ticks: NDArray[np.int64], end: int, settings: Split, cutoffs: int = 
         if not history.size:
             raise _too_few("history", 0, settings.min_rows)
         validation = _border(history, settings.validation)
+        if validation > cutoff or cutoff > last:  # only dates can be so far off
+            raise _out_of_order(validation, cutoff, last)
         made.append(Windows(int(inside[0]), validation, cutoff, last))
         last = cutoff
     return made[::-1]
@@ -114,6 +116,16 @@ def _previous(ticks: NDArray[np.int64], later: Windows, settings: Split) -> int:
     if before <= size:
         raise _too_few("an earlier cutoff's history", before - size, settings.min_rows)
     return int(ticks[before - size])
+
+
+def _out_of_order(*edges: int) -> InputError:
+    days = (f"{datetime.fromtimestamp(edge / 1000, UTC):%Y-%m-%d}" for edge in edges)
+    return InputError(
+        "windows out of order",
+        found="validation from {}, holdout from {}, data to {}".format(*days),
+        expected="validation before the holdout, the holdout before the end of the data",
+        do="choose other dates for split.validation and split.holdout",
+    )
 
 
 def _too_few(window: str, found: int, least: int) -> InputError:

@@ -243,7 +243,11 @@ def recipe(config: Config, ranker: str) -> dict[str, Any]:
 def _windows(config: Config, data: Entry, outcomes: Entry) -> Windows:
     """Windows over the rows whose label is known, in ticks."""
     clock = data.facts["clock"]
-    tick = pl.col("started_at").dt.epoch("ms") if clock == "time" else pl.col("seq")
+    # whole units of the log's resolution, as the features' ticks are (sql/features/moments.sql): a
+    # border between a play and its tick would leave the play on neither side
+    grain = pl.when(pl.col("resolution") == "minute").then(60_000).otherwise(1_000)
+    start = pl.col("started_at").dt.epoch("ms") // grain * grain
+    tick = start if clock == "time" else pl.col("seq")
     ends = pl.col("ended_at").dt.epoch("ms") if clock == "time" else pl.col("seq")
     plays = pl.scan_parquet(data.tables["plays"].path).select(tick=tick, end=ends)
     ticks = plays.select("tick").collect()["tick"]

@@ -8,6 +8,7 @@ downstream keys use digests, so that work whose input came out the same is not d
 from __future__ import annotations
 
 import ast
+import fcntl
 import functools
 import hashlib
 import json
@@ -16,8 +17,9 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -102,9 +104,11 @@ class Store:
             }
             _write_durably(folder / "entry.json", json.dumps(entry, indent=1, sort_keys=True))
             final = parent / key
-            if final.exists():  # a broken entry, or another run's that came first
-                shutil.rmtree(final)
-            folder.rename(final)
+            with _alone(parent):
+                if self.find(step, key) is None:  # else another run came first, and is being read
+                    if final.exists():  # broken
+                        shutil.rmtree(final)
+                    folder.rename(final)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         made = self.find(step, key)
@@ -116,16 +120,15 @@ class Store:
         folder = self.root / step / key
         try:
             entry = json.loads((folder / "entry.json").read_text(encoding="utf-8"))
-            whole = all((folder / name).stat().st_size == size for name, size in entry["sizes"].items())
-        except (OSError, ValueError):
-            return None
-        if not whole:
+            if any((folder / name).stat().st_size != size for name, size in entry["sizes"].items()):
+                return None
+            os.utime(folder)  # `gc` keeps what was used last
+        except (OSError, ValueError, KeyError):
             return None
         tables = {
             name: Table(name, folder / f"{name}.parquet", table["rows"], table["digest"])
             for name, table in entry["tables"].items()
         }
-        os.utime(folder)  # `gc` keeps what was used last
         return Entry(step, key, folder, tables, entry["facts"], entry["seconds"], reused=True)
 
     def sweep(self, keep: int) -> tuple[int, int]:
@@ -205,6 +208,17 @@ def _write_durably(path: Path, text: str) -> None:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Only one process at a time puts an entry into ``folder``; the lock ends with the process."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _in_use(folder: Path) -> bool:

@@ -72,6 +72,11 @@ def published_child(config: Config, features: Entry, refit: Entry) -> Child:
     return Child(config.models.champion_candidate, refit.path, columns, facts, {})
 
 
+def reachable(config: Config) -> None:
+    """Refuse a tracking store that cannot be used before hours are spent on what it should keep."""
+    Registry(config.tracking)
+
+
 def recorded(
     config: Config, entries: Mapping[str, Entry], models: Mapping[str, Entry]
 ) -> tuple[Training, str, Version]:

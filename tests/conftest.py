@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
 
+from flows.__main__ import ENVIRONMENT
+
 ROOT = Path(__file__).resolve().parent.parent
+
+# Prefect and MLflow read their settings when they are imported: before any test module is.
+HOME = tempfile.mkdtemp(prefix="encore-prefect-")
+atexit.register(shutil.rmtree, HOME, ignore_errors=True)
+os.environ.update(ENVIRONMENT | {"PREFECT_HOME": HOME})
+for _name in ("PREFECT_API_URL", "PREFECT_PROFILE", "MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
+    os.environ.pop(_name, None)
 
 
 @pytest.fixture(scope="session")
@@ -20,3 +32,13 @@ def real_data() -> Path:
             pytest.fail(message)
         pytest.skip(message)
     return folder
+
+
+@pytest.fixture(scope="session")
+def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh MLflow database to copy: making one takes MLflow seconds."""
+    from mlflow import MlflowClient
+
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path

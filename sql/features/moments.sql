@@ -3,7 +3,8 @@
 -- the length of the play come along for later plays to look back at; no feature reads its own.
 -- A start is its end less its length, and the end is rounded: what the start has below the log's
 -- resolution is the length itself. So ticks are whole units of the resolution, or a gap of 28 s in
--- a log of minutes would tell that the play lasted 3:32.
+-- a log of minutes would tell that the play lasted 3:32. Others see the play from the tick after its
+-- start (`seen_from`), however coarse their own ticks are.
 with dim_tracks as (
     select
         track_id,
@@ -29,20 +30,26 @@ dim_users as (
     from users
 ),
 
+grains as (
+    select
+        *,
+        case resolution when 'minute' then 60000 else 1000 end as grain
+    from moments_of
+),
+
 local_plays as (
     select
         *,
-        timezone($timezone, started_at) as local_start,
-        case resolution when 'minute' then 60000 else 1000 end as grain
-    from moments_of
+        coalesce(epoch_ms(started_at) // grain * grain, seq) as tick,
+        timezone($timezone, started_at) as local_start
+    from grains
 ),
 
 moments as (
     select
         local_plays.row,
-        coalesce(
-            epoch_ms(local_plays.started_at) // local_plays.grain * local_plays.grain, local_plays.seq
-        ) as tick,
+        local_plays.tick,
+        coalesce(epoch_ms(local_plays.started_at), local_plays.seq) + 1 as seen_from,
         epoch_ms(local_plays.ended_at) as end_tick,
         (local_plays.ms_played / 1000)::float as seconds_played,
         dim_users.user,
@@ -60,8 +67,10 @@ moments as (
         dim_users.registered_via,
         dim_users.age::float as age,
         year(dim_users.registered_at)::float as registered_year,
-        ((epoch_ms(local_plays.started_at) - epoch_ms(dim_users.registered_at)) / 86400000)::float
-            as account_days,
+        case
+            when local_plays.started_at is not null
+                then ((local_plays.tick - epoch_ms(dim_users.registered_at)) / 86400000)::float
+        end as account_days,
         local_plays.platform,
         local_plays.country,
         local_plays.reason_start,

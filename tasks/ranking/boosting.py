@@ -1,4 +1,4 @@
-"""LightGBM, the primary ranker: native booster, Arrow in, seeded, stopped and calibrated on validation."""
+"""LightGBM, the primary ranker: native booster, Arrow in; seeded, validation stops and calibrates."""
 
 from __future__ import annotations
 

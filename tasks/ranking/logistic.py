@@ -100,8 +100,14 @@ def fit(task: Task) -> Ranker:
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(matrix, train["target"].to_numpy())
     return Logistic(
-        encoding, medians, means, deviations, tuple(model.coef_[0].tolist()), float(model.intercept_[0]), train.height
-    )  # fmt: skip
+        encoding,
+        medians,
+        means,
+        deviations,
+        tuple(model.coef_[0].tolist()),
+        float(model.intercept_[0]),
+        train.height,
+    )
 
 
 def load(folder: Path) -> Ranker:

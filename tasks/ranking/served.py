@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+import pandas as pd
 import polars as pl
 
+from tasks.ranking.protocol import Probabilities
 from tasks.training import load
 
 
@@ -18,8 +20,8 @@ class Served(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-defined]
         """Load the ranker from its folder."""
         self.ranker = load(Path(context.artifacts["ranker"]))
 
-    # MLflow reads type hints here as a signature of its own, and ours is given when logging.
-    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def] # noqa: ARG002
+    # MLflow takes other hints than a frame for a signature of their own, and ours is given.
+    def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> Probabilities:  # noqa: ARG002
         """Probability of the target for each row, in order."""
         return self.ranker.score(pl.from_pandas(model_input))
 
