@@ -98,7 +98,6 @@ class Simulation(_Settings):
     start: date = Field(date(2022, 1, 1), description="first day of the world, UTC")
     days: Count = Field(540, description="length of the world in days")
     seed: int = Field(7, ge=0, description="same seed, same world")
-    path: Path = Field(Path("data/simulated"), description="folder that gets the raw exports")
 
 
 class Store(_Settings):

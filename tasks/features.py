@@ -227,7 +227,8 @@ REPEATED = [
 # KKBox's source types, in the order of their frequency there.
 _SOURCE_TYPES = [
     "local-library", "online-playlist", "local-playlist", "radio", "album", "top-hits-for-artist",
-    "song", "song-based-playlist", "listen-with", "topic-article-playlist", "artist", "my-daily-playlist",
+    "song", "song-based-playlist", "listen-with", "topic-article-playlist", "artist",
+    "my-daily-playlist",
 ]  # fmt: skip
 
 _ROW_WINDOWS: list[tuple[str, Needs, tuple[int, ...]]] = [

@@ -8,6 +8,7 @@ downstream keys use digests, so that work whose input came out the same is not d
 from __future__ import annotations
 
 import ast
+import errno
 import fcntl
 import functools
 import hashlib
@@ -109,6 +110,13 @@ class Store:
                     if final.exists():  # broken
                         shutil.rmtree(final)
                     folder.rename(final)
+        except Exception as error:
+            if _full(error):
+                raise InputError(
+                    "the disk of the store is full", file=self.root, found=error,
+                    do="free it or choose another store.path; what is finished is kept",
+                ) from error  # fmt: skip
+            raise
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         made = self.find(step, key)
@@ -219,6 +227,14 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def _full(error: Exception) -> bool:
+    """Whether a write found no room; each engine has an exception of its own for that."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return True
+    told = str(error)
+    return any(os.strerror(code) in told for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 
 
 def _in_use(folder: Path) -> bool:

@@ -1,8 +1,9 @@
 -- One row per listen that stays, in the order of the table plays: its record, seq and started_at.
 --
--- A package is the folder of a file and the file's name without its years and numbers. Packages of one user overlap: for
--- each (user, end minute, track, ms_played) as many plays stay as the package with the most of them
--- has, taken from second-resolution packages first. Nothing else is deduplicated.
+-- A package is the folder of a file and the file's name without its years and numbers. Packages of
+-- one user overlap: for each (user, end minute, track, ms_played) as many plays stay as the package
+-- with the most of them has, taken from second-resolution packages first. Nothing else is
+-- deduplicated.
 --
 -- An end is cut to its minute or second, so a start (end - ms_played) can lie up to that much before
 -- the end of the play before it: it is clamped to that end, never beyond its own. Within a minute the
@@ -146,7 +147,10 @@ ordered as (
         record,
         listener,
         start,
-        row_number() over (partition by listener order by start, ended, coarse, file_rank, position) - 1 as seq
+        row_number() over (
+            partition by listener
+            order by start, ended, coarse, file_rank, position
+        ) - 1 as seq
     from started
 ),
 

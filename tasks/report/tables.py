@@ -14,7 +14,7 @@ from tasks.metrics.binary import Interval
 from tasks.report.content import METRIC_NAMES, Importance, Report, to_json
 from tasks.report.files import write_csv, write_text
 
-PLAYLIST = ("rank", "uri", "name", "artist", "probability", "reason")
+PLAYLIST = ("user_id", "rank", "uri", "name", "artist", "probability", "reason")
 BATCH = 262_144
 
 

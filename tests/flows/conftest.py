@@ -89,6 +89,33 @@ class Place:
         return Registry(Tracking(uri=self.loaded.tracking.uri, artifacts=self.folder / "mlflow"))
 
 
+def latest(flow: str) -> tuple[Any, list[Any]]:
+    """The newest run of a flow in Prefect, and its task runs."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowFilter, FlowFilterName, FlowRunFilter, FlowRunFilterId
+    from prefect.client.schemas.sorting import FlowRunSort
+
+    with get_client(sync_client=True) as client:
+        (run,) = client.read_flow_runs(
+            flow_filter=FlowFilter(name=FlowFilterName(any_=[flow])),
+            sort=FlowRunSort.START_TIME_DESC,
+            limit=1,
+        )
+        wanted = FlowRunFilter(id=FlowRunFilterId(any_=[run.id]))
+        return run, client.read_task_runs(flow_run_filter=wanted, limit=100)
+
+
+def artifacts(run: Any) -> dict[str, Any]:
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
+
+    with get_client(sync_client=True) as client:
+        wanted = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]))
+        return {
+            found.key: found.data for found in client.read_artifacts(artifact_filter=wanted, limit=100)
+        }
+
+
 @pytest.fixture(scope="session")
 def prefect() -> Iterator[None]:
     """Prefect's own server in a process beside, with a database of its own."""

@@ -17,7 +17,7 @@ import polars as pl
 import pytest
 
 from tasks.report import FIGURES
-from tests.flows.conftest import Place
+from tests.flows.conftest import Place, artifacts, latest
 
 RANKERS = ("base_rate", "heuristic", "logistic", "lightgbm")
 FILES = {
@@ -262,33 +262,6 @@ def test_the_champion_loads_without_pickle_and_gives_the_probabilities_of_the_ba
         batch = training.load(place.entry("refit")).score(rows)
         np.testing.assert_allclose(served, batch, atol=1e-12)
         assert not np.allclose(served, challenged.predict(frame))  # it has seen more
-
-
-def latest(flow: str) -> tuple[Any, list[Any]]:
-    """The newest run of a flow in Prefect, and its task runs."""
-    from prefect.client.orchestration import get_client
-    from prefect.client.schemas.filters import FlowFilter, FlowFilterName, FlowRunFilter, FlowRunFilterId
-    from prefect.client.schemas.sorting import FlowRunSort
-
-    with get_client(sync_client=True) as client:
-        (run,) = client.read_flow_runs(
-            flow_filter=FlowFilter(name=FlowFilterName(any_=[flow])),
-            sort=FlowRunSort.START_TIME_DESC,
-            limit=1,
-        )
-        wanted = FlowRunFilter(id=FlowRunFilterId(any_=[run.id]))
-        return run, client.read_task_runs(flow_run_filter=wanted, limit=100)
-
-
-def artifacts(run: Any) -> dict[str, Any]:
-    from prefect.client.orchestration import get_client
-    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
-
-    with get_client(sync_client=True) as client:
-        wanted = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]))
-        return {
-            found.key: found.data for found in client.read_artifacts(artifact_filter=wanted, limit=100)
-        }
 
 
 def test_a_second_run_on_unchanged_input_computes_nothing_again(

@@ -1,0 +1,153 @@
+"""The audit passes on honest features and fails on every kind of planted leak."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from schemas.config import Audit, Config, Store
+from tasks import audit as module
+from tasks import featurize
+from tasks.aggregates import Stream
+from tasks.audit import LeakError, audit
+from tests import logs
+from tests.logs import Log
+
+TIMED = logs.random_log(11, 40)
+FIRST_PLAYS = logs.random_log(34, 60, "repeat")
+ORDERED = logs.random_order_log(13, 30)
+
+
+def audited(log: Log, folder: Path, plays: int = 60) -> dict[str, Any]:
+    """Features of all rows, and all (or some) of them audited."""
+    frame = logs.features(log, folder)
+    target = "completed" if log.clock == "time" and log.settings.target == "completed" else "repeated"
+    history = logs.write(log, folder)
+    names = logs.names_of(frame)
+    return audit(folder / "features.parquet", names, history, target, config(log, folder, plays), folder)
+
+
+def config(log: Log, folder: Path, plays: int = 60) -> Config:
+    store = Store(path=folder, memory_limit="200MB", threads=1)
+    return Config(store=store, labels=log.settings, audit=Audit(plays=plays))
+
+
+@pytest.mark.parametrize(
+    "log",
+    [
+        TIMED,
+        FIRST_PLAYS,
+        logs.random_log(14, 25, "completed", "minute"),
+        logs.random_log(15, 25, "completed", "mixed"),
+        ORDERED,
+        logs.random_order_log(16, 25, "competition"),
+    ],
+    ids=["completed", "repeat", "minutes", "mixed", "production", "competition"],
+)
+def test_honest_features_pass_the_first_play_included(tmp_path: Path, log: Log) -> None:
+    told = audited(log, tmp_path)
+    result = pl.read_parquet(tmp_path / "audit.parquet")
+    assert result["equal"].all()
+    assert told == {
+        "plays": result["play"].n_unique(),
+        "features": result["feature"].n_unique(),
+        "compared": result.height,
+        "mismatches": 0,
+    }
+    assert told["plays"] >= 5
+    if log is not FIRST_PLAYS:
+        assert result["play"].min() == 0
+
+
+def test_nothing_is_left_behind_but_the_result(tmp_path: Path) -> None:
+    audited(TIMED, tmp_path, plays=3)
+    assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_the_sample_is_bounded_by_the_rows_that_it_reads(tmp_path: Path) -> None:
+    frame = logs.features(TIMED, tmp_path)
+    history = logs.write(TIMED, tmp_path)
+    few = config(TIMED, tmp_path).model_copy(update={"audit": Audit(plays=60, max_rows=4 * 40 + 1)})
+    told = audit(tmp_path / "features.parquet", logs.names_of(frame), history, "completed", few, tmp_path)
+    assert told["plays"] == 4
+
+
+def early(streams: dict[str, Stream], name: str, to: Callable[[Stream], Any]) -> dict[str, Stream]:
+    """A stream whose events are seen from other ticks."""
+    stream = streams[name]
+    visible = to(stream)
+    order = np.argsort(visible, kind="stable")
+    places = np.arange(stream.moments.rows) if stream.places is None else stream.places
+    value = None if stream.value is None else stream.value[order]
+    return streams | {name: Stream(stream.moments, places[order], visible[order], value)}
+
+
+def starts(stream: Stream) -> Any:
+    return stream.of(stream.moments.columns["seen_from"])
+
+
+LEAKS: dict[str, tuple[Log, str, Callable[[Stream], Any]]] = {
+    "ties see each other": (TIMED, "plays", lambda stream: stream.visible - 1),
+    "later plays are seen": (TIMED, "plays", lambda stream: stream.visible - 3_600_000),
+    "outcomes are known at the start": (TIMED, "completed", starts),
+    "a play knows its own outcome": (TIMED, "completed", lambda stream: starts(stream) - 1),
+    "lengths are known at the start": (TIMED, "ended", starts),
+    "labels are known before maturity": (FIRST_PLAYS, "repeated", starts),
+    "labels are known too soon by a row": (ORDERED, "repeated", lambda stream: stream.visible - 1),
+    "a row knows its own label": (ORDERED, "repeated", lambda stream: starts(stream) - 1),
+}
+
+
+@pytest.mark.parametrize("name", LEAKS)
+def test_a_stream_that_runs_ahead_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    log, stream, to = LEAKS[name]
+    honest = featurize._streams
+    monkeypatch.setattr(featurize, "_streams", lambda *given: early(honest(*given), stream, to))
+    with pytest.raises(LeakError, match=r"features changed when later records were removed; first: \w+"):
+        audited(log, tmp_path)
+
+
+def test_labels_of_validation_in_a_prior_are_found(tmp_path: Path) -> None:
+    """Features made as if every label were known, audited with the border that holds."""
+    frame = logs.features(replace(ORDERED, known_until=10**6), tmp_path)
+    history = logs.write(ORDERED, tmp_path)
+    path, settings = tmp_path / "features.parquet", config(ORDERED, tmp_path)
+    with pytest.raises(LeakError):
+        audit(path, logs.names_of(frame), history, "repeated", settings, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        pl.col("user_completion_rate") + 1e-3,
+        pl.lit(None, pl.Float32).alias("user_plays"),
+        pl.lit("elsewhere").cast(pl.Categorical).alias("country"),
+        pl.col("target").cast(pl.Float32).alias("pair_last_completed"),
+    ],
+    ids=["a number", "a null", "a text", "the target itself"],
+)
+def test_an_edited_table_is_found(tmp_path: Path, edit: pl.Expr) -> None:
+    frame = logs.features(TIMED, tmp_path)
+    history = logs.write(TIMED, tmp_path)
+    path = tmp_path / "features.parquet"
+    pl.read_parquet(path).with_columns(edit).write_parquet(path)
+    with pytest.raises(LeakError):
+        audit(path, logs.names_of(frame), history, "completed", config(TIMED, tmp_path), tmp_path)
+    wrong = pl.read_parquet(tmp_path / "audit.parquet").filter(~pl.col("equal"))
+    assert wrong["feature"].unique().to_list() == [edit.meta.output_name()]
+
+
+def test_rounding_is_no_leak() -> None:
+    before = pl.DataFrame({"a": [0.1], "b": [1e6], "c": [None], "d": ["x"]}, schema_overrides={"c": pl.Float32})
+    after = pl.DataFrame({"a": [0.1 + 5e-6], "b": [1e6 + 5], "c": [None], "d": ["x"]}, schema_overrides={"c": pl.Float32})
+    assert module._compare(3, before, after)["equal"].all()
+    off = after.with_columns(a=pl.lit(0.1 + 2e-5), c=pl.lit(0.0))
+    assert module._compare(3, before, off)["equal"].to_list() == [False, True, False, True]
