@@ -25,10 +25,11 @@ lint: setup
 	@.venv/bin/lint-imports --no-logo
 	@$(RUN) sqlfluff lint --quiet --disable-progress-bar sql
 
-# Opt-in measurements; minutes to an hour, depending on the machine.
+# Opt-in: measurements, which print ratios, and the tests that take minutes.
 bench: setup
 	@for each in tests/benchmarks/bench_*.py; do \
 		echo "== $$each"; $(RUN) "tests.benchmarks.$$(basename "$$each" .py)" || exit 1; done
+	@$(RUN) pytest -m bench
 
 # Resolve pyproject.toml anew, for every platform: exact versions and hashes, no registry address.
 lock: setup

@@ -103,8 +103,16 @@ def finished(report: Entry, made: Any) -> None:
     create_markdown_artifact(f"## {report.facts['verdict']}\n\n{made.reason}", key="verdict")
 
 
+def completed(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001
+    """Done is done, also where a source needs fewer steps."""
+    made = _PROGRESS.pop(flow_run.id, None)
+    if made is not None:
+        update_progress_artifact(made[0], progress=100.0)
+
+
 def failed(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """Say what went wrong and what to do, in the UI and in the log."""
+    _PROGRESS.pop(flow_run.id, None)
     error = state.result(raise_on_failure=False)
     if isinstance(error, InputError):
         told = f"**{flow.name} stopped: the input or a setting is at fault.**\n\n{error}"

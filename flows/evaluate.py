@@ -12,6 +12,7 @@ from schemas.config import Config
 @flow(
     name="evaluate",
     flow_run_name="evaluate {config.model_name} {config.evaluation.model}",
+    on_completion=[artifacts.completed],
     on_failure=[artifacts.failed],
 )
 def evaluate(config: Config = Config()) -> dict[str, Any]:  # noqa: B008 - the form's defaults

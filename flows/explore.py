@@ -8,7 +8,12 @@ from schemas.config import Config
 from tasks import reporting
 
 
-@flow(name="explore", flow_run_name="explore {config.dataset}", on_failure=[artifacts.failed])
+@flow(
+    name="explore",
+    flow_run_name="explore {config.dataset}",
+    on_completion=[artifacts.completed],
+    on_failure=[artifacts.failed],
+)
 def explore(config: Config = Config()) -> str:  # noqa: B008 - the form's defaults
     """Ingest and label, then describe: balance, repeats, long tail, hours, sessions, gaps."""
     reporting.writable(config)

@@ -6,7 +6,12 @@ from flows import artifacts, steps
 from schemas.config import Config
 
 
-@flow(name="gc", flow_run_name="gc {config.store.path}", on_failure=[artifacts.failed])
+@flow(
+    name="gc",
+    flow_run_name="gc {config.store.path}",
+    on_completion=[artifacts.completed],
+    on_failure=[artifacts.failed],
+)
 def gc(config: Config = Config()) -> dict[str, int]:  # noqa: B008 - the form's defaults
     """Keep the newest ``store.keep`` entries of each step; remove what killed runs left."""
     removed, freed = steps.sweep(config)

@@ -9,7 +9,12 @@ from flows.train import prepared
 from schemas.config import Config
 
 
-@flow(name="ingest", flow_run_name="ingest {config.dataset}", on_failure=[artifacts.failed])
+@flow(
+    name="ingest",
+    flow_run_name="ingest {config.dataset}",
+    on_completion=[artifacts.completed],
+    on_failure=[artifacts.failed],
+)
 def ingest(config: Config = Config()) -> dict[str, Any]:  # noqa: B008 - the form's defaults
     """Read, validate, merge, order and label; returns what was read and refused."""
     entries = prepared(config)

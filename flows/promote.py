@@ -11,6 +11,7 @@ from tasks.promotion import Decision
 @flow(
     name="promote",
     flow_run_name="promote {config.dataset} {config.labels.target}",
+    on_completion=[artifacts.completed],
     on_failure=[artifacts.failed],
 )
 def promote(config: Config = Config()) -> Decision:  # noqa: B008 - the form's defaults

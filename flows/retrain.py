@@ -14,6 +14,7 @@ from tasks import reporting, stages
 @flow(
     name="retrain",
     flow_run_name="retrain {config.dataset} {config.labels.target}",
+    on_completion=[artifacts.completed],
     on_failure=[artifacts.failed],
 )
 def retrain(config: Config = Config()) -> dict[str, Any]:  # noqa: B008 - the form's defaults

@@ -1,5 +1,6 @@
 """Train: raw exports to a registered challenger, audited and evaluated."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -35,8 +36,10 @@ def prepared(config: Config) -> dict[str, Entry]:
 
 def trained(config: Config) -> Trained:
     """Steps up to the challenger; shared by every flow that trains."""
-    tracking.reachable(config)
-    entries = prepared(config)
+    with ThreadPoolExecutor(1) as beside:  # a new store takes seconds to make, and may be refused
+        reachable = beside.submit(tracking.reachable, config)
+        entries = prepared(config)
+        reachable.result()
     data, labels = entries["ingest"], entries["labels"]
     entries["features"] = features = steps.featurize(config, data, labels)
     entries["audit"] = steps.audit(config, data, labels, features)
@@ -52,6 +55,7 @@ def trained(config: Config) -> Trained:
 @flow(
     name="train",
     flow_run_name="train {config.dataset} {config.labels.target}",
+    on_completion=[artifacts.completed],
     on_failure=[artifacts.failed],
 )
 def train(config: Config = Config()) -> Version:  # noqa: B008 - the form's defaults

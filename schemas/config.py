@@ -235,7 +235,7 @@ class Evaluation(_Settings):
 class Audit(_Settings):
     """Rebuilds real plays' features without the future, in every training run."""
 
-    plays: Count = Field(60, description="most plays rebuilt")
+    plays: Count = Field(40, description="most plays rebuilt")
     max_rows: Count = Field(
         10_000_000, description="most history rows read for it in all; bounds the plays on large data"
     )

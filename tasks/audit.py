@@ -7,8 +7,10 @@ again by the same code. They must equal those that the models were trained on.
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -54,12 +56,19 @@ def audit(
         .drop("row")
         .collect()
     )
-    compared = []
-    with tempfile.TemporaryDirectory(prefix=".audit-", dir=folder) as scratch:
-        for play in trained["play"]:
-            rebuilt = _rebuild(int(play), names, history, target, settings, Path(scratch))
-            before = trained.filter(pl.col("play") == play).select(names)
-            compared += [_compare(int(play), before, rebuilt)]
+    with (
+        tempfile.TemporaryDirectory(prefix=".audit-", dir=folder) as scratch,
+        ThreadPoolExecutor(settings.store.threads) as pool,
+    ):
+
+        def check(play: int) -> pl.DataFrame:
+            own = Path(scratch) / str(play)
+            own.mkdir()
+            rebuilt = _rebuild(play, names, history, target, settings, own)
+            shutil.rmtree(own)
+            return _compare(play, trained.filter(pl.col("play") == play).select(names), rebuilt)
+
+        compared = list(pool.map(check, trained["play"].to_list()))
     result = pl.concat(compared)
     result.write_parquet(folder / "audit.parquet")
     different = result.filter(~pl.col("equal"))

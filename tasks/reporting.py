@@ -43,8 +43,8 @@ from tasks.training import load
 
 PERSONAL = ("scored_samples.csv", "top_resume_playlist.csv", "submission.csv")
 SENTENCES = {
-    "completed": "the play will be heard to its end",
-    "repeat": "the listener will play the track again within {days} days",
+    "completed": "a play is heard to its end",
+    "repeat": "a listener plays a track again within {days} days of its first play",
 }
 
 

@@ -148,7 +148,7 @@ class Store:
         doomed: list[Path] = []
         for step in [path for path in self.root.glob("*") if path.is_dir()]:
             if step.name.startswith(".duckdb-"):
-                doomed += [step] if not _in_use(step) else []
+                doomed += [step] if not in_use(step) else []
                 continue
             folders = [path for path in step.iterdir() if path.is_dir()]
             whole = sorted(
@@ -157,7 +157,7 @@ class Store:
                 reverse=True,
             )
             doomed += whole[keep:]
-            doomed += [path for path in folders if path.name.startswith(".") and not _in_use(path)]
+            doomed += [path for path in folders if path.name.startswith(".") and not in_use(path)]
         for folder in doomed:
             freed += sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
             shutil.rmtree(folder)
@@ -237,9 +237,9 @@ def _full(error: Exception) -> bool:
     return any(os.strerror(code) in told for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 
 
-def _in_use(folder: Path) -> bool:
-    """Whether the run that named the folder (``.<pid>-…`` or ``.duckdb-<pid>-…``) is alive."""
-    match = re.match(r"\.(?:duckdb-)?(\d+)-", folder.name)
+def in_use(folder: Path) -> bool:
+    """Whether the run that named the folder (``.<pid>-…``, ``.duckdb-<pid>-…`` …) is alive."""
+    match = re.match(r"\.(?:duckdb-|encore-)?(\d+)-", folder.name)
     if match is None:
         return False
     try:

@@ -126,7 +126,9 @@ def features(
     """Feature table of the log, with ``position``; texts as strings."""
     history = write(log, folder)
     if target is None:
-        target = "completed" if log.clock == "time" and log.settings.target == "completed" else "repeated"
+        target = (
+            "completed" if log.clock == "time" and log.settings.target == "completed" else "repeated"
+        )
     path = folder / "features.parquet"
     with warehouse(folder) as house:
         featurize.write(history, target, names, house, 1, path)
@@ -171,7 +173,9 @@ def random_log(seed: int, size: int, target: str = "completed", resolution: str 
     rows: list[Row] = []
     for _ in range(size):
         start = int(rng.integers(0, 21)) * grid * 1000 + int(rng.choice([0, 0, 0, 400, 31_700]))
-        length = int(rng.choice([0, 600, 28_000, 45_300, 190_000, 250_000, grid * 1000, 3 * grid * 1000]))
+        length = int(
+            rng.choice([0, 600, 28_000, 45_300, 190_000, 250_000, grid * 1000, 3 * grid * 1000])
+        )
         length = min(length, tables.LONGEST_PLAY_MS)
         grain = str(rng.choice(["second", "minute"])) if resolution == "mixed" else resolution
         rows.append(

@@ -74,7 +74,9 @@ def test_sums_deviations_and_the_largest(case: Any) -> None:
     for row in range(len(probe)):
         values = [float(value[place]) for place in seen(case, row)]
         assert (counts[row], sums[row]) == (len(values), sum(values))
-        assert deviations[row] == pytest.approx(np.std(values) if values else np.nan, abs=1e-5, nan_ok=True)
+        assert deviations[row] == pytest.approx(
+            np.std(values) if values else np.nan, abs=1e-5, nan_ok=True
+        )
         assert largest[row] == pytest.approx(max(values, default=np.nan), nan_ok=True)
 
 
@@ -82,7 +84,7 @@ def test_sums_deviations_and_the_largest(case: Any) -> None:
 @given(streams())
 def test_the_newest(case: Any) -> None:
     probe, tick, event, visible, _, keys = case
-    expected = [([-1] + seen(case, row))[-1] for row in range(len(probe))]
+    expected = [[-1, *seen(case, row)][-1] for row in range(len(probe))]
     assert asof.last(probe, tick, event, visible, keys).tolist() == expected
 
 
@@ -153,7 +155,10 @@ GAP = 30
 
 
 def sessions(
-    plays: list[tuple[int, int]], at: list[int], users: list[int] | None = None, asked: list[int] | None = None
+    plays: list[tuple[int, int]],
+    at: list[int],
+    users: list[int] | None = None,
+    asked: list[int] | None = None,
 ) -> list[tuple[float, float, float]]:
     """(position, elapsed, gap) at the ticks ``at``, after plays (start, end)."""
     event = codes(*(users or [0] * len(plays)))
@@ -178,7 +183,9 @@ def test_a_session_goes_on_for_the_gap_and_no_longer() -> None:
 
 def test_a_new_session_counts_from_its_first_play() -> None:
     plays = [(0, 10), (20, 25), (100, 101)]
-    assert sessions(plays, [60, 110, 131, 132]) == nearly((0, 0, 35), (1, 10, 9), (1, 31, 30), (0, 0, 31))
+    assert sessions(plays, [60, 110, 131, 132]) == nearly(
+        (0, 0, 35), (1, 10, 9), (1, 31, 30), (0, 0, 31)
+    )
 
 
 def test_the_gap_is_measured_from_the_latest_end_not_the_newest_play() -> None:

@@ -19,9 +19,10 @@ from tasks.audit import LeakError, audit
 from tests import logs
 from tests.logs import Log
 
-TIMED = logs.random_log(11, 40)
-FIRST_PLAYS = logs.random_log(34, 60, "repeat")
-ORDERED = logs.random_order_log(13, 30)
+_DRAWN = logs.random_log(11, 12)
+TIMED = _DRAWN.with_plays([*_DRAWN.plays, *({**row, "position": row["position"] + 12} for row in _DRAWN.plays[:4])])
+FIRST_PLAYS = logs.random_log(13, 20, "repeat")
+ORDERED = logs.random_order_log(13, 18)
 
 
 def audited(log: Log, folder: Path, plays: int = 60) -> dict[str, Any]:
@@ -43,10 +44,10 @@ def config(log: Log, folder: Path, plays: int = 60) -> Config:
     [
         TIMED,
         FIRST_PLAYS,
-        logs.random_log(14, 25, "completed", "minute"),
-        logs.random_log(15, 25, "completed", "mixed"),
+        logs.random_log(14, 10, "completed", "minute"),
+        logs.random_log(15, 12, "completed", "mixed"),
         ORDERED,
-        logs.random_order_log(16, 25, "competition"),
+        logs.random_order_log(16, 12, "competition"),
     ],
     ids=["completed", "repeat", "minutes", "mixed", "production", "competition"],
 )
@@ -73,7 +74,7 @@ def test_nothing_is_left_behind_but_the_result(tmp_path: Path) -> None:
 def test_the_sample_is_bounded_by_the_rows_that_it_reads(tmp_path: Path) -> None:
     frame = logs.features(TIMED, tmp_path)
     history = logs.write(TIMED, tmp_path)
-    few = config(TIMED, tmp_path).model_copy(update={"audit": Audit(plays=60, max_rows=4 * 40 + 1)})
+    few = config(TIMED, tmp_path).model_copy(update={"audit": Audit(plays=60, max_rows=4 * 16 + 1)})
     told = audit(tmp_path / "features.parquet", logs.names_of(frame), history, "completed", few, tmp_path)
     assert told["plays"] == 4
 

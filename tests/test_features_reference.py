@@ -35,7 +35,13 @@ def completed(row: Row, rows: list[Row]) -> bool | None:
     if row["skipped"] is not None:
         return not row["skipped"]
     if row["reason_end"] is not None:
-        ends = {"trackdone": True, "fwdbtn": False, "backbtn": False, "endplay": False, "clickrow": False}
+        ends = {
+            "trackdone": True,
+            "fwdbtn": False,
+            "backbtn": False,
+            "endplay": False,
+            "clickrow": False,
+        }
         return ends.get(row["reason_end"])
     length = TRACKS[row["track_id"]]["duration_ms"]
     if length is None:
@@ -72,7 +78,9 @@ class Past:
         self.track = TRACKS[row["track_id"]]
         self.plays = [other for other in rows if other["started_at"] < self.now]
         ended = [o for o in self.plays if o["ended_at"] <= self.now]
-        self.ended = sorted(ended, key=lambda o: max(o["ended_at"], o["started_at"] + timedelta(milliseconds=1)))
+        self.ended = sorted(
+            ended, key=lambda o: max(o["ended_at"], o["started_at"] + timedelta(milliseconds=1))
+        )
         self.errors = log.errors
         self.completed = [(o, label) for o in self.ended if (label := completed(o, rows)) is not None]
         horizon = timedelta(days=log.settings.horizon_days)
@@ -216,7 +224,9 @@ REFERENCE: dict[str, Callable[[Past], float | None]] = {
         p, "reason_start", lambda: p.nested(p.completed, ("user", "reason_start"), 10.0)
     ),
     "previous_completed": lambda p: last([(o, v) for o, v in p.completed if p.same(o, "user")]),
-    "pair_last_completed": lambda p: last([(o, v) for o, v in p.completed if p.same(o, "user", "track")]),
+    "pair_last_completed": lambda p: last(
+        [(o, v) for o, v in p.completed if p.same(o, "user", "track")]
+    ),
     "recent_skip_rate_10": lambda p: p.skips(10),
 }  # fmt: skip
 REPEATED: dict[str, Callable[[Past], float | None]] = {
@@ -309,7 +319,9 @@ def order_reference(log: Log, row: int) -> dict[str, float | None]:
         "user_source_share": None
         if source is None
         else sum(other["source_type"] == source for other in mine) / (len(mine) + 1),
-        "user_from_album_share": sum(o["source_type"] == "album" for o in mine) / len(mine) if mine else None,
+        "user_from_album_share": sum(o["source_type"] == "album" for o in mine) / len(mine)
+        if mine
+        else None,
         "previous_same_source": None if None in (source, previous) else float(source == previous),
         "previous_rows": math.log1p(row - mine[-1]["position"]) if mine else None,
         "user_repeat_rate": of_user,
@@ -329,7 +341,9 @@ def order_reference(log: Log, row: int) -> dict[str, float | None]:
     st.sampled_from(["production", "competition"]),
     st.sampled_from([1, 4, 30]),
 )
-def test_features_by_row_order_are_what_they_mean(seed: int, size: int, mode: str, maturity: int) -> None:
+def test_features_by_row_order_are_what_they_mean(
+    seed: int, size: int, mode: str, maturity: int
+) -> None:
     log = logs.random_order_log(seed, size, mode, maturity)
     with tempfile.TemporaryDirectory() as folder:
         frame = features(log, Path(folder))

@@ -35,7 +35,16 @@ timed = st.builds(logs.random_log, seeds, sizes, targets, resolutions)
 ordered = st.builds(
     logs.random_order_log, seeds, st.integers(8, 40), st.sampled_from(["production", "competition"])
 )
-OUTCOME_COLUMNS = {"end_tick", "seconds_played", "ended_at", "ms_played", "reason_end", "skipped", "repeated", "seen_from"}
+OUTCOME_COLUMNS = {
+    "end_tick",
+    "seconds_played",
+    "ended_at",
+    "ms_played",
+    "reason_end",
+    "skipped",
+    "repeated",
+    "seen_from",
+}
 
 
 @pytest.fixture
@@ -88,7 +97,14 @@ def rewritten_future(log: Log, position: int, rng: np.random.Generator) -> Log:
         else:
             rows.append(outcome(rng, row, now) if row["ended_at"] > now else row)
     if log.settings.target == "repeat":  # its first play must stay the first
-        rows.append({**own, "position": 1000, "started_at": now + timedelta(days=1), "ended_at": now + timedelta(days=1)})
+        rows.append(
+            {
+                **own,
+                "position": 1000,
+                "started_at": now + timedelta(days=1),
+                "ended_at": now + timedelta(days=1),
+            }
+        )
     errors = [error for error in log.errors if error["at"] < now]
     errors += [{"user_id": own["user_id"], "at": now + timedelta(seconds=9), "kind": "playback"}]
     return replace(log, plays=rows, errors=errors)
@@ -215,10 +231,15 @@ def test_features_without_context_need_none(scratch: Path, log: Log) -> None:
     table = features(log, scratch)
     if not table.height:
         return
-    context_free = [f.name for f in declared(log.clock) if f.needs != "context" and f.name in table.columns]
+    context_free = [
+        f.name for f in declared(log.clock) if f.needs != "context" and f.name in table.columns
+    ]
     history = logs.write(log, scratch)
     probes = pl.read_parquet(history.plays)[table["play"]]
-    context = ["platform", "country", "reason_start", "shuffle", "offline", "source_tab", "source_screen", "source_type"]  # fmt: skip
+    context = [
+        "platform", "country", "reason_start", "shuffle", "offline",
+        "source_tab", "source_screen", "source_type",
+    ]  # fmt: skip
     bare = probes.with_columns(pl.lit(None, probes.schema[name]).alias(name) for name in context)
     with logs.warehouse(scratch) as house:
         probed = featurize.probe(history, bare, context_free, house)
@@ -238,7 +259,10 @@ def test_declarations_do_not_read_the_outcome_of_their_row(clock: str) -> None:
 def test_features_of_user_or_track_say_so(clock: str) -> None:
     """``needs`` follows from what a declaration reads: a key or column of the other side is a pair."""
     of_user = {"user", "city", "gender", "registered_via", "age", "registered_year", "account_days"}
-    of_track = {"track", "artist", "composer", "registrant", "genre", "language", "isrc_country", "year", "duration"}  # fmt: skip
+    of_track = {
+        "track", "artist", "composer", "registrant", "genre", "language", "isrc_country",
+        "year", "duration",
+    }  # fmt: skip
     for feature in declared(clock):
         questions = feature.questions
         roots = {name for name in feature.expression.meta.root_names() if not name.startswith("{")}
@@ -274,9 +298,7 @@ def test_an_outcome_counts_from_the_end_of_its_play(
     tmp_path: Path, end: float, seen: bool, other: dict[str, str]
 ) -> None:
     """A play that ends at minute ``end``, then one at minute 5 by the same or another user."""
-    log = log_of(
-        play(0, end * 60, skipped=False, **other), play(5, 100, skipped=True, platform="ios")
-    )
+    log = log_of(play(0, end * 60, skipped=False, **other), play(5, 100, skipped=True, platform="ios"))
     before = 1.0 / 2  # nobody's label is known: (0 + 1) / (0 + 2)
     after = (1 + 20 * (2 / 3)) / (1 + 20)  # one true label, prior (1 + 1) / (1 + 2), weight 20
     expected = after if seen else before
@@ -335,7 +357,10 @@ def test_resolutions_may_mix(tmp_path: Path) -> None:
     history = logs.write(log, tmp_path)
     with logs.warehouse(tmp_path) as house:
         probed = featurize.probe(history, pl.read_parquet(history.plays), names_of(frame), house)
-    assert differences(frame, probed.with_columns(pl.col(pl.Categorical).cast(pl.String)), names_of(frame)) == {}
+    assert (
+        differences(frame, probed.with_columns(pl.col(pl.Categorical).cast(pl.String)), names_of(frame))
+        == {}
+    )
 
 
 # Below a log's resolution a start says how long its play was.

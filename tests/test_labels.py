@@ -66,7 +66,9 @@ def test_the_reason_comes_next_and_the_length_is_not_asked(
     assert targets([play(0, seconds, reason_end=reason)], tmp_path) == [expected]
 
 
-@pytest.mark.parametrize(("seconds", "expected"), [(159.999, False), (160, True), (500, True), (0, False)])
+@pytest.mark.parametrize(
+    ("seconds", "expected"), [(159.999, False), (160, True), (500, True), (0, False)]
+)
 def test_the_share_of_the_catalogues_length(tmp_path: Path, seconds: float, expected: bool) -> None:
     assert targets([play(0, seconds)], tmp_path) == [expected]
 

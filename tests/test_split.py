@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,7 @@ def test_windows_are_disjoint_and_in_order(
     for each in made:
         assert each.start <= each.validation <= each.cutoff < each.end
         assert each.start == moments[0]
-    for earlier, later in zip(made, made[1:], strict=False):
+    for earlier, later in pairwise(made):
         assert earlier.end == later.cutoff
     assert made[-1].end == moments[-1] + 1
 

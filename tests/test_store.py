@@ -215,7 +215,9 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A small source tree in place of Encore's own."""
     for name, text in {
         "tasks/__init__.py": "",
-        "tasks/work.py": "import math\nfrom tasks import helper\nfrom tasks.ranks import one\nA = 'marts/a'\n",
+        "tasks/work.py": (
+            "import math\nfrom tasks import helper\nfrom tasks.ranks import one\nA = 'marts/a'\n"
+        ),
         "tasks/helper.py": "def help():\n    from schemas import words\n    return 'marts/absent'\n",
         "tasks/ranks/__init__.py": "",
         "tasks/ranks/one.py": "",
@@ -276,7 +278,10 @@ def test_every_sql_file_is_named_by_some_module() -> None:
     """A name put together at run time would escape the key; all are spelled out, or listed here."""
     assembled = {f"reports/explore_missing_{table}" for table in ("plays", "tracks", "users")}
     sources = "".join(path.read_text(encoding="utf-8") for path in store.ROOT.glob("tasks/**/*.py"))
-    names = {str(path.relative_to(store.ROOT / "sql").with_suffix("")) for path in store.ROOT.glob("sql/*/*.sql")}
+    names = {
+        str(path.relative_to(store.ROOT / "sql").with_suffix(""))
+        for path in store.ROOT.glob("sql/*/*.sql")
+    }
     assert {name for name in names if f'"{name}"' not in sources} <= assembled
 
 
@@ -291,14 +296,27 @@ def digest(frame: pl.DataFrame, path: Path, **options: Any) -> str:
 
 
 @settings(max_examples=15, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 3), st.text(max_size=2) | st.none()), min_size=2, max_size=12), st.randoms())
-def test_the_digest_is_of_the_rows_whatever_their_order(rows: list[tuple[int, str]], shuffler: random.Random) -> None:
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.text(max_size=2) | st.none()), min_size=2, max_size=12),
+    st.randoms(),
+)
+def test_the_digest_is_of_the_rows_whatever_their_order(
+    rows: list[tuple[int, str]], shuffler: random.Random
+) -> None:
     path = Path(os.environ.get("TMPDIR", "/tmp")) / f"digest-{os.getpid()}.parquet"
     schema = {"n": pl.Int64, "s": pl.String}
     before = digest(pl.DataFrame(rows, schema=schema, orient="row"), path)
     shuffled = rows.copy()
     shuffler.shuffle(shuffled)
-    assert digest(pl.DataFrame(shuffled, schema=schema, orient="row"), path, row_group_size=3, compression="lz4") == before
+    assert (
+        digest(
+            pl.DataFrame(shuffled, schema=schema, orient="row"),
+            path,
+            row_group_size=3,
+            compression="lz4",
+        )
+        == before
+    )
     changed = [(rows[0][0] + 10, rows[0][1]), *rows[1:]]
     assert digest(pl.DataFrame(changed, schema=schema, orient="row"), path) != before
     path.unlink()
@@ -345,7 +363,9 @@ def test_sweep_keeps_the_newest_of_each_step(tmp_path: Path) -> None:
     for age, name in enumerate("abcd"):
         used(made(tmp_path, name), ago=100 * age)
     used(Store(tmp_path).once("other", "z", numbers([1])), ago=10_000)
-    size = sum(p.stat().st_size for name in "cd" for p in (tmp_path / "step" / name).rglob("*") if p.is_file())
+    size = sum(
+        p.stat().st_size for name in "cd" for p in (tmp_path / "step" / name).rglob("*") if p.is_file()
+    )
     assert Store(tmp_path).sweep(keep=2) == (2, size)
     left = {str(path.relative_to(tmp_path)) for path in tmp_path.glob("*/[a-z]")}
     assert left == {"step/a", "step/b", "other/z"}

@@ -53,7 +53,7 @@ def calibrate(
     """
     half = len(target) // 2
     losses = {"none": _log_loss(target[half:], NONE.apply(probability[half:]))}
-    if 0 < target[:half].sum() < half:
+    if all(0 < part.sum() < len(part) for part in (target[:half], target[half:])):
         for kind in ("sigmoid", "isotonic"):
             fitted = _fit(kind, probability[:half], target[:half])
             losses[kind] = _log_loss(target[half:], fitted.apply(probability[half:]))

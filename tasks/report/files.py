@@ -13,6 +13,7 @@ from typing import Any
 
 from schemas.errors import InputError
 from tasks.report.charts import Figure
+from tasks.store import in_use
 
 
 @contextmanager
@@ -25,7 +26,10 @@ def staged(folder: Path) -> Iterator[Path]:
     scratch: Path | None = None
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{os.getpid()}-", dir=folder))
+        for left in folder.glob(".encore-*"):  # by a killed run
+            if not in_use(left):
+                shutil.rmtree(left, ignore_errors=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".encore-{os.getpid()}-", dir=folder))
         yield scratch
         for path in relative(scratch):
             (folder / path).parent.mkdir(parents=True, exist_ok=True)

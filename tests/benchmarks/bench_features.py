@@ -17,8 +17,9 @@ from schemas import config, tables
 from tests.benchmarks.measured import measure
 
 NAMES = (
-    "hour", "day_of_week", "month", "is_weekend", "user_plays", "track_plays", "artist_plays", "pair_plays",
-    "user_artist_plays", "pair_days", "user_artist_days", "session_position", "gap_minutes",
+    "hour", "day_of_week", "month", "is_weekend", "user_plays", "track_plays", "artist_plays",
+    "pair_plays", "user_artist_plays",
+    "pair_days", "user_artist_days", "session_position", "gap_minutes",
     "previous_same_track", "user_completion_rate", "track_completion_rate", "artist_completion_rate",
     "pair_last_completed", "previous_completed", "recent_skip_rate_10",
 )  # fmt: skip
@@ -62,8 +63,12 @@ def log(plays: int, folder: Path) -> None:
 
 def _write(frame: pl.DataFrame, model: type, path: Path) -> None:
     wanted = tables.columns(model)
-    absent = [pl.lit(None, dtype).alias(name) for name, dtype in wanted.items() if name not in frame.columns]
-    frame.with_columns(absent).select(pl.col(name).cast(dtype) for name, dtype in wanted.items()).write_parquet(path)
+    absent = [
+        pl.lit(None, dtype).alias(name) for name, dtype in wanted.items() if name not in frame.columns
+    ]
+    frame.with_columns(absent).select(
+        pl.col(name).cast(dtype) for name, dtype in wanted.items()
+    ).write_parquet(path)
 
 
 def encore(folder: Path, names: tuple[str, ...] | None) -> int:
@@ -73,11 +78,16 @@ def encore(folder: Path, names: tuple[str, ...] | None) -> int:
 
     paths = {name: folder / f"{name}.parquet" for name in ("plays", "tracks", "users", "errors")}
     history = featurize.History(
-        **paths, labels={"completed": folder / "completed.parquet"}, clock="time", timezone="Europe/Berlin"
+        **paths,
+        labels={"completed": folder / "completed.parquet"},
+        clock="time",
+        timezone="Europe/Berlin",
     )
     with Warehouse(config.Store(path=folder / "store")) as warehouse:
         return len(
-            featurize.write(history, "completed", names, warehouse, 2, folder / f"features-{names is None}.parquet")
+            featurize.write(
+                history, "completed", names, warehouse, 2, folder / f"features-{names is None}.parquet"
+            )
         )
 
 
@@ -123,7 +133,9 @@ def with_pandas(folder: Path) -> int:
     out["previous_same_track"] = users["track_id"].shift() == frame["track_id"]
     out["previous_completed"] = users["completed"].shift()
     out["pair_last_completed"] = frame.groupby(keys["pair"], sort=False)["completed"].shift()
-    recent = out["previous_completed"].groupby(frame["user_id"], sort=False).rolling(10, min_periods=1).mean()
+    recent = (
+        out["previous_completed"].groupby(frame["user_id"], sort=False).rolling(10, min_periods=1).mean()
+    )
     out["recent_skip_rate_10"] = 1 - recent.reset_index(level=0, drop=True)
     out.to_parquet(folder / "pandas.parquet")
     return out.shape[1]
@@ -149,7 +161,10 @@ def main(plays: int) -> None:
         ("floor, those columns", lowest_whole),
     ):
         print(f"  {told:28s} {run.seconds:7.1f} s {run.gigabytes:6.2f} GB")
-    print(f"  pandas / Encore {theirs.seconds / ours.seconds:.1f}   Encore / floor {ours.seconds / lowest.seconds:.1f}")
+    print(
+        f"  pandas / Encore {theirs.seconds / ours.seconds:.1f}"
+        f"   Encore / floor {ours.seconds / lowest.seconds:.1f}"
+    )
     print(f"  all columns: Encore / floor {whole.seconds / lowest_whole.seconds:.1f}")
 
 

@@ -41,11 +41,19 @@ def plain(plays: pl.DataFrame, windows: Windows, columns: list[str]) -> np.ndarr
         parts[name] = coded.filter(pl.col("seq") >= start, pl.col("seq") < end)
     train, validation = (
         lightgbm.Dataset(
-            parts[name].select(columns).to_arrow(), label=parts[name]["repeated"].to_numpy(), categorical_feature=texts
+            parts[name].select(columns).to_arrow(),
+            label=parts[name]["repeated"].to_numpy(),
+            categorical_feature=texts,
         )
         for name in split.NAMES[:2]
     )
-    parameters = {"objective": "binary", "learning_rate": 0.05, "verbosity": -1, "num_threads": 2, "seed": 7}
+    parameters = {
+        "objective": "binary",
+        "learning_rate": 0.05,
+        "verbosity": -1,
+        "num_threads": 2,
+        "seed": 7,
+    }
     stop = [lightgbm.early_stopping(50, verbose=False)]
     booster = lightgbm.train(parameters, train, 1_000, valid_sets=[validation], callbacks=stop)
     return np.asarray(booster.predict(parts["holdout"].select(columns).to_arrow()))
@@ -56,7 +64,12 @@ def main() -> None:
     source = Path(os.environ.get("ENCORE_DATA", Path("..", "shared", "data"))) / "kkbox"
     for mode in ("competition", "production"):
         with tempfile.TemporaryDirectory() as name:
-            overrides = (f"source.path={source}", f"labels.mode={mode}", "split.holdout=0.333333", f"store.path={name}")
+            overrides = (
+                f"source.path={source}",
+                f"labels.mode={mode}",
+                "split.holdout=0.333333",
+                f"store.path={name}",
+            )
             _one(load(Path("configs/kkbox.yaml"), list(overrides)), mode)
 
 
@@ -65,7 +78,9 @@ def _one(config: Config, mode: str) -> None:
     labels = stages.labelled(config, data)
     features = stages.featurized(config, data, labels)
     models = {ranker: stages.fitted(config, ranker, features) for ranker in config.models.rankers}
-    scored = pl.read_parquet(stages.evaluated(config, data, features, models, None).tables["scored"].path)
+    scored = pl.read_parquet(
+        stages.evaluated(config, data, features, models, None).tables["scored"].path
+    )
     windows = Windows(**features.facts["windows"])
     first = {"genre": "genres", "composer": "composers", "lyricist": "lyricists"}
     tracks = pl.read_parquet(data.tables["tracks"].path).with_columns(
@@ -74,7 +89,9 @@ def _one(config: Config, mode: str) -> None:
     plays = (
         pl.read_parquet(data.tables["plays"].path)
         .join(tracks, on="track_id", how="left", maintain_order="left")
-        .join(pl.read_parquet(data.tables["users"].path), on="user_id", how="left", maintain_order="left")
+        .join(
+            pl.read_parquet(data.tables["users"].path), on="user_id", how="left", maintain_order="left"
+        )
         .with_columns(pl.col("registered_at", "expires_at").cast(pl.Int32))
     )
     rows = split.rows(features.tables["features"].path, windows.bounds("holdout"), "order").collect()
@@ -84,7 +101,10 @@ def _one(config: Config, mode: str) -> None:
     }
     thresholds = dict.fromkeys(probabilities, 0.5)
     compared, unit = evaluation.resampled(rows, "order", probabilities, thresholds, config.evaluation)
-    print(f"KKBox sample, {mode}: {rows.height:,} holdout plays, {compared.blocks} resampled units ({unit})")
+    print(
+        f"KKBox sample, {mode}: {rows.height:,} holdout plays, "
+        f"{compared.blocks} resampled units ({unit})"
+    )
     for name in probabilities:
         auc, loss = compared.interval(name, "auc"), compared.interval(name, "log_loss")
         print(
@@ -93,7 +113,10 @@ def _one(config: Config, mode: str) -> None:
         )
     for name in ("plain LightGBM", "plain LightGBM, ids"):
         difference = compared.difference("lightgbm", name, "auc")
-        print(f"  lightgbm - {name}: AUC {difference.value:+.4f} ({difference.low:+.4f} to {difference.high:+.4f})")
+        print(
+            f"  lightgbm - {name}: AUC {difference.value:+.4f} "
+            f"({difference.low:+.4f} to {difference.high:+.4f})"
+        )
 
 
 if __name__ == "__main__":

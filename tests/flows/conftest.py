@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -116,12 +117,27 @@ def artifacts(run: Any) -> dict[str, Any]:
         }
 
 
+def logs(run: Any) -> list[str]:
+    """What a flow run wrote to Prefect's log; it arrives with a delay."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
+
+    wanted = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run.id]))
+    with get_client(sync_client=True) as client:
+        return [line.message for line in client.read_logs(log_filter=wanted)]
+
+
 @pytest.fixture(scope="session")
 def prefect() -> Iterator[None]:
     """Prefect's own server in a process beside, with a database of its own."""
+    from prefect.logging.handlers import PrefectConsoleHandler
     from prefect.testing.utilities import prefect_test_harness
 
     with prefect_test_harness(server_startup_timeout=120):
+        progress = logging.getLogger("encore")
+        for handler in list(progress.handlers):  # pytest closes the stream that it was given
+            if isinstance(handler, PrefectConsoleHandler):
+                progress.removeHandler(handler)
         yield
 
 
@@ -140,11 +156,17 @@ def place(
 
 
 @pytest.fixture(scope="session")
-def simulated(place: Callable[..., Place]) -> Place:
-    """The embedded default, retrained once."""
+def first(place: Callable[..., Place]) -> tuple[Place, Any]:
+    """The embedded default, retrained once, and its run in Prefect."""
     made = place("demo")
     assert made.run("retrain") == 0
-    return made
+    return made, latest("retrain")[0]
+
+
+@pytest.fixture(scope="session")
+def simulated(first: tuple[Place, Any]) -> Place:
+    """The embedded default, retrained once."""
+    return first[0]
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,6 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
@@ -16,8 +15,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from schemas.config import Config
 from tasks.report import FIGURES
-from tests.flows.conftest import Place, artifacts, latest
+from tests.flows.conftest import Place, artifacts, latest, logs
 
 RANKERS = ("base_rate", "heuristic", "logistic", "lightgbm")
 FILES = {
@@ -159,16 +159,12 @@ def test_a_scored_play_leads_back_to_its_raw_record(
         (real_kkbox, real_data / "kkbox"),
     ):
         scored = pl.read_parquet(place.entry("evaluate") / "scored.parquet")
-        tracks = pl.read_parquet(place.entry("ingest") / "tracks.parquet").select(
-            "track_id", "name", "artist"
-        )
-        for row in (
-            scored.join(tracks, on="track_id", how="left").sample(5, seed=1).iter_rows(named=True)
-        ):
-            named = Path(row["file"])
-            assert named.parts[0] == root.name
-            path = root / Path(*named.parts[1:])
-            if path.suffix == ".csv":
+        tracks = pl.read_parquet(place.entry("ingest") / "tracks.parquet")
+        named = scored.join(tracks.select("track_id", "name", "artist"), on="track_id", how="left")
+        for row in named.sample(5, seed=1).iter_rows(named=True):
+            path = root.parent / row["file"]
+            if row["file"] == "train.csv":
+                path = root / row["file"]
                 record = list(csv.DictReader(path.open(encoding="utf-8")))[row["position"]]
                 assert record["msno"] == row["user_id"]
                 assert record["song_id"] == row["track_id"]
@@ -264,24 +260,31 @@ def test_the_champion_loads_without_pickle_and_gives_the_probabilities_of_the_ba
         assert not np.allclose(served, challenged.predict(frame))  # it has seen more
 
 
-def test_a_second_run_on_unchanged_input_computes_nothing_again(
-    place: Callable[..., Place], caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
-) -> None:
-    made = place("demo")
-    assert made.run("retrain") == 0
-    run, _ = latest("retrain")
-    before = artifacts(run)
-    assert before["progress"] == 100
-    assert {"model-comparison", "audit", "promotion", "tables", "mlflow-run", "verdict"} <= set(before)
-    assert {row["model"] for row in json.loads(before["model-comparison"])} == set(RANKERS)
+def test_prefect_shows_what_a_person_looks_for(first: tuple[Place, Any]) -> None:
+    run, shown = first[1], artifacts(first[1])
+    assert run.name == "retrain demo completed"
+    assert shown["progress"] == 100
+    assert {row["model"] for row in json.loads(shown["model-comparison"])} == set(RANKERS)
+    assert json.loads(shown["audit"])[0]["mismatches"] == 0
+    assert json.loads(shown["promotion"])[0]["reason"] == "the first model of this name"
+    assert {row["table"] for row in json.loads(shown["tables"])} >= {"plays", "tracks", "users"}
+    parent, _ = runs(first[0])
+    assert parent.info.run_id in shown["mlflow-run"]
+    assert "LightGBM" in shown["verdict"]
+    assert "failure" not in shown
+    assert any("featurize" in line and " rows " in line for line in logs(run))
 
+
+def test_a_second_run_on_unchanged_input_computes_nothing_again(
+    first: tuple[Place, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = first[0]
     entries = {path: path.stat().st_ctime_ns for path in made.store.glob("*/*/entry.json")}
-    first = {path.name: path.read_bytes() for path in made.output.rglob("*") if path.is_file()}
+    before = {path.name: path.read_bytes() for path in made.output.rglob("*") if path.is_file()}
     registry, name = made.registry(), made.loaded.model_name
     registered = {version.number: version.run_id for version in registry._versions(name)}
     parent, children = runs(made)
-    shown = capsys.readouterr().out
-    caplog.clear()
+    capsys.readouterr()
 
     assert made.run("retrain") == 0
 
@@ -290,9 +293,26 @@ def test_a_second_run_on_unchanged_input_computes_nothing_again(
     assert {step for step, state in states.items() if state == "Reused"} == STEPS
     assert set(states.values()) == {"Reused", "Completed"}
     assert entries == {path: path.stat().st_ctime_ns for path in made.store.glob("*/*/entry.json")}
-    assert first == {path.name: path.read_bytes() for path in made.output.rglob("*") if path.is_file()}
+    after = {path.name: path.read_bytes() for path in made.output.rglob("*") if path.is_file()}
+    assert after == before
     assert {version.number: version.run_id for version in registry._versions(name)} == registered
     again, same = runs(made)
     assert again.info.run_id == parent.info.run_id
     assert len(same) == len(children)
-    assert capsys.readouterr().out == shown
+    shown = capsys.readouterr().out
+    assert all(ranker in shown for ranker in RANKERS)
+    assert "Promotion: the first model of this name" in shown
+
+
+def test_the_settings_make_a_form() -> None:
+    from flows.retrain import retrain
+
+    schema = retrain.parameters.model_dump()
+    groups = schema["definitions"]["Config"]["properties"]
+    assert set(groups) == set(Config.model_fields)
+    for name, group in groups.items():
+        if name == "dataset":
+            continue
+        definition = schema["definitions"][group["$ref"].rsplit("/", 1)[-1]]
+        for setting, told in definition["properties"].items():
+            assert told.get("description") or "$ref" in told, (name, setting)
