@@ -234,7 +234,10 @@ def _full(error: Exception) -> bool:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return True
     told = str(error)
-    return any(os.strerror(code) in told for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+    causes = [os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)]
+    return any(
+        cause in told for cause in (*causes, "Cannot write binary data")
+    )  # the last is LightGBM's
 
 
 def in_use(folder: Path) -> bool:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
@@ -20,6 +23,20 @@ atexit.register(shutil.rmtree, HOME, ignore_errors=True)
 os.environ.update(ENVIRONMENT | {"PREFECT_HOME": HOME})
 for _name in ("PREFECT_API_URL", "PREFECT_PROFILE", "MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
     os.environ.pop(_name, None)
+
+
+class Progress(logging.StreamHandler[TextIO]):
+    """Writes to what is stderr just now, which pytest exchanges with every test."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
+
+
+# as the command line has it before it imports Prefect, which else writes to a stream of its own
+_progress = Progress()
+_progress.setFormatter(logging.Formatter("%(message)s"))
+logging.getLogger().addHandler(_progress)
 
 
 @pytest.fixture(scope="session")

@@ -99,7 +99,6 @@ def write(log: Log, folder: Path) -> History:
         "errors": table(tables.Errors, [{"file": "e", "position": 0, **row} for row in log.errors]),
     }
     for name, frame in made.items():
-        tables.SOURCE_TABLES[name].validate(frame)
         frame.write_parquet(folder / f"{name}.parquet")
     with warehouse(folder) as house:
         plays, tracks = folder / "plays.parquet", folder / "tracks.parquet"
@@ -191,6 +190,8 @@ def random_log(seed: int, size: int, target: str = "completed", resolution: str 
                 "reason_start": rng.choice(["trackdone", "clickrow", None]),
                 "shuffle": rng.choice([True, False, None]),
                 "offline": rng.choice([True, False, None]),
+                "source_tab": rng.choice(["search", None]),
+                "source_screen": rng.choice(["Radio", None]),
                 "source_type": rng.choice(["album", "radio", None]),
                 "reason_end": rng.choice(["trackdone", "fwdbtn", "remote", None]),
                 "skipped": rng.choice([True, False, None, None]),

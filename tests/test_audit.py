@@ -17,10 +17,11 @@ from tasks import featurize
 from tasks.aggregates import Stream
 from tasks.audit import LeakError, audit
 from tests import logs
-from tests.logs import Log
+from tests.logs import Log, play
 
-_DRAWN = logs.random_log(11, 12)
-TIMED = _DRAWN.with_plays([*_DRAWN.plays, *({**row, "position": row["position"] + 12} for row in _DRAWN.plays[:4])])
+_DRAWN = logs.random_log(11, 14)
+_TIED = [play(0.5, 60, position=14 + place, skipped=bool(place)) for place in range(2)]
+TIMED = _DRAWN.with_plays([*_DRAWN.plays, *_TIED])
 FIRST_PLAYS = logs.random_log(13, 20, "repeat")
 ORDERED = logs.random_order_log(13, 18)
 
@@ -75,7 +76,9 @@ def test_the_sample_is_bounded_by_the_rows_that_it_reads(tmp_path: Path) -> None
     frame = logs.features(TIMED, tmp_path)
     history = logs.write(TIMED, tmp_path)
     few = config(TIMED, tmp_path).model_copy(update={"audit": Audit(plays=60, max_rows=4 * 16 + 1)})
-    told = audit(tmp_path / "features.parquet", logs.names_of(frame), history, "completed", few, tmp_path)
+    told = audit(
+        tmp_path / "features.parquet", logs.names_of(frame), history, "completed", few, tmp_path
+    )
     assert told["plays"] == 4
 
 
@@ -147,8 +150,12 @@ def test_an_edited_table_is_found(tmp_path: Path, edit: pl.Expr) -> None:
 
 
 def test_rounding_is_no_leak() -> None:
-    before = pl.DataFrame({"a": [0.1], "b": [1e6], "c": [None], "d": ["x"]}, schema_overrides={"c": pl.Float32})
-    after = pl.DataFrame({"a": [0.1 + 5e-6], "b": [1e6 + 5], "c": [None], "d": ["x"]}, schema_overrides={"c": pl.Float32})
+    before = pl.DataFrame(
+        {"a": [0.1], "b": [1e6], "c": [None], "d": ["x"]}, schema_overrides={"c": pl.Float32}
+    )
+    after = pl.DataFrame(
+        {"a": [0.1 + 5e-6], "b": [1e6 + 5], "c": [None], "d": ["x"]}, schema_overrides={"c": pl.Float32}
+    )
     assert module._compare(3, before, after)["equal"].all()
     off = after.with_columns(a=pl.lit(0.1 + 2e-5), c=pl.lit(0.0))
     assert module._compare(3, before, off)["equal"].to_list() == [False, True, False, True]

@@ -22,7 +22,7 @@ from tests import logs
 from tests.logs import BASE, OUTCOMES, Log, differences, features, names_of, play
 
 modest = settings(
-    max_examples=12,
+    max_examples=8,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
@@ -206,6 +206,14 @@ def test_a_probe_at_the_moment_of_a_play_has_its_features(scratch: Path, log: Lo
             assert differences(table[rows], texts, names) == {}
 
 
+@pytest.mark.parametrize("resolution", ["second", "minute", "mixed"])
+def test_the_logs_are_what_ingest_would_write(tmp_path: Path, resolution: str) -> None:
+    for log in (logs.random_log(1, 30, resolution=resolution), logs.random_order_log(1, 30)):
+        logs.write(log, tmp_path)
+        for name, model in tables.SOURCE_TABLES.items():
+            model.validate(pl.read_parquet(tmp_path / f"{name}.parquet"))
+
+
 def test_the_probe_test_covers_every_declared_feature(tmp_path: Path) -> None:
     """On a log that has every column, no declaration is left out."""
     for log, streams in (
@@ -219,8 +227,8 @@ def test_the_probe_test_covers_every_declared_feature(tmp_path: Path) -> None:
             if {question.stream for question in feature.questions}
             <= {"plays", "ended", "connection_errors", "playback_errors", *streams}
         }
-        absent = {"source_tab", "source_screen", "source_repeat_rate"} if log.clock == "time" else set()
-        absent |= {"platform", "country", "reason_start", "shuffle", "offline", "user_screen_share"}
+        no_clock = {"platform", "country", "reason_start", "shuffle", "offline"}
+        absent = no_clock if log.clock == "order" else set()
         assert wanted - absent <= set(names_of(features(log, tmp_path))) <= wanted
 
 

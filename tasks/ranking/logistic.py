@@ -62,7 +62,9 @@ def _expand(
     deviations: tuple[float, ...],
 ) -> NDArray[np.float64]:
     """Matrix (rows × weights, float64) of standard scores, missing flags and level flags."""
-    numbers = encoded.select(encoding.numbers).to_numpy().astype(np.float64)
+    # without a number there would be no rows either
+    shape = (encoded.height, len(encoding.numbers))
+    numbers = encoded.select(encoding.numbers).to_numpy().astype(np.float64).reshape(shape)
     missing = np.isnan(numbers)
     filled = np.where(missing, np.array(medians), numbers)
     parts = [(filled - np.array(means)) / np.array(deviations), missing.astype(np.float64)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -130,14 +129,9 @@ def logs(run: Any) -> list[str]:
 @pytest.fixture(scope="session")
 def prefect() -> Iterator[None]:
     """Prefect's own server in a process beside, with a database of its own."""
-    from prefect.logging.handlers import PrefectConsoleHandler
     from prefect.testing.utilities import prefect_test_harness
 
     with prefect_test_harness(server_startup_timeout=120):
-        progress = logging.getLogger("encore")
-        for handler in list(progress.handlers):  # pytest closes the stream that it was given
-            if isinstance(handler, PrefectConsoleHandler):
-                progress.removeHandler(handler)
         yield
 
 

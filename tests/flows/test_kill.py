@@ -21,6 +21,8 @@ import pytest
 from flows.__main__ import ENVIRONMENT
 from tests.flows.conftest import ROOT, Place
 
+pytestmark = pytest.mark.timeout(900)  # five processes, each with its imports and a server to talk to
+
 # step → where its temporary folder appears, below the place
 WHERE = {
     "world": "store/world/.*",

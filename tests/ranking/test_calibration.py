@@ -68,7 +68,9 @@ def test_a_single_class_in_either_half_means_none(half: slice, only: bool) -> No
 def test_known_maps() -> None:
     told = np.array([0.0, 0.2, 0.5, 1.0])
     assert NONE.apply(told) == pytest.approx([EDGE, 0.2, 0.5, 1 - EDGE])
-    assert Calibration("sigmoid", (1.0,), (0.0,)).apply(told) == pytest.approx([EDGE, 0.2, 0.5, 1 - EDGE])
+    assert Calibration("sigmoid", (1.0,), (0.0,)).apply(told) == pytest.approx(
+        [EDGE, 0.2, 0.5, 1 - EDGE]
+    )
     shifted = Calibration("sigmoid", (0.0,), (float(np.log(3)),))
     assert shifted.apply(told) == pytest.approx([0.75] * 4)
     steps = Calibration("isotonic", (0.2, 0.6), (0.1, 0.3))
@@ -77,7 +79,9 @@ def test_known_maps() -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10**6), st.floats(-1.5, 2.0), st.floats(-2, 2))
-def test_maps_are_monotone_inside_the_edges_and_survive_json(seed: int, distort: float, shift: float) -> None:
+def test_maps_are_monotone_inside_the_edges_and_survive_json(
+    seed: int, distort: float, shift: float
+) -> None:
     told, target = drawn(seed, distort, shift)
     found, _ = calibrate(told[:400], target[:400])
     grid = np.linspace(0, 1, 101)

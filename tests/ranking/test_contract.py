@@ -23,7 +23,11 @@ COLUMNS = (
     Column("platform", True),
     Column("country", True),
 )
-SETTINGS = Models(lightgbm=LightGBM(max_trees=200, num_leaves=7, learning_rate=0.1, early_stopping=10, min_data_in_leaf=10))
+SETTINGS = Models(
+    lightgbm=LightGBM(
+        max_trees=200, num_leaves=7, learning_rate=0.1, early_stopping=10, min_data_in_leaf=10
+    )
+)
 AUC = {"base_rate": (0.5, 0.5), "heuristic": (0.7, 1), "logistic": (0.75, 1), "lightgbm": (0.75, 1)}
 
 
@@ -98,7 +102,10 @@ def test_the_base_rate_is_the_training_rate() -> None:
 def test_the_heuristic_is_the_weighted_rate() -> None:
     """.65 and .35; the other where one is unknown; the training rate where both are."""
     frame = pl.DataFrame(
-        {"track_completion_rate": [0.8, 0.8, None, None], "artist_completion_rate": [0.4, None, 0.4, None]},
+        {
+            "track_completion_rate": [0.8, 0.8, None, None],
+            "artist_completion_rate": [0.4, None, 0.4, None],
+        },
         schema=dict.fromkeys(RATES, pl.Float32),
     )
     score = RANKERS["heuristic"].fit(TASK).score(frame)
@@ -107,7 +114,11 @@ def test_the_heuristic_is_the_weighted_rate() -> None:
 
 def test_the_heuristic_takes_the_rates_of_the_target() -> None:
     """Repeat rates before completion rates; without either the training rate."""
-    both = tuple(Column(f"{key}_{kind}_rate", False) for key in ("track", "artist") for kind in ("completion", "repeat"))
+    both = tuple(
+        Column(f"{key}_{kind}_rate", False)
+        for key in ("track", "artist")
+        for kind in ("completion", "repeat")
+    )
     frame = pl.DataFrame({"track_repeat_rate": [1.0], "artist_repeat_rate": [0.0]})
     assert RANKERS["heuristic"].fit(replace(TASK, columns=both)).score(frame) == pytest.approx(0.65)
     bare = RANKERS["heuristic"].fit(replace(TASK, columns=(Column("noise", False),)))
@@ -131,7 +142,9 @@ def test_a_saved_model_scores_the_same_and_needs_no_pickle(
 
 def test_facts_are_json_and_survive(name: str, model: Ranker, tmp_path: Path) -> None:
     model.save(tmp_path)
-    assert json.loads(json.dumps(model.facts)) == json.loads(json.dumps(RANKERS[name].load(tmp_path).facts))
+    assert json.loads(json.dumps(model.facts)) == json.loads(
+        json.dumps(RANKERS[name].load(tmp_path).facts)
+    )
 
 
 def test_rows_are_scored_each_on_its_own(name: str, model: Ranker) -> None:
@@ -172,7 +185,9 @@ def test_what_training_never_saw_is_scored(name: str, model: Ranker) -> None:
 
 def test_columns_without_information_change_nothing(name: str, model: Ranker) -> None:
     kept = tuple(column for column in COLUMNS if column.name not in ("constant", "nothing"))
-    assert_array_equal(RANKERS[name].fit(replace(TASK, columns=kept)).score(HOLDOUT), model.score(HOLDOUT))
+    assert_array_equal(
+        RANKERS[name].fit(replace(TASK, columns=kept)).score(HOLDOUT), model.score(HOLDOUT)
+    )
     other = HOLDOUT.with_columns(constant=pl.lit(99.0), nothing=pl.lit(1.0, pl.Float32))
     assert_array_equal(model.score(other), model.score(HOLDOUT))
 
@@ -221,7 +236,9 @@ def test_lightgbm_importance_finds_the_planted_columns() -> None:
 
 
 def test_logistic_regression_uses_the_newest_rows() -> None:
-    settings = SETTINGS.model_copy(update={"logistic": SETTINGS.logistic.model_copy(update={"max_rows": 500})})
+    settings = SETTINGS.model_copy(
+        update={"logistic": SETTINGS.logistic.model_copy(update={"max_rows": 500})}
+    )
     newest: Any = RANKERS["logistic"].fit(replace(TASK, settings=settings))
     alone: Any = RANKERS["logistic"].fit(replace(TASK, train=TRAIN.tail(500)))
     assert newest.rows == 500

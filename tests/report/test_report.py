@@ -199,15 +199,23 @@ def test_a_playlist_is_written_as_ranked(
     playlist = pl.DataFrame(
         {
             "reason": ["often heard, rarely skipped", 'the "one"'], "rank": [1, 2],
-            "user_id": ["ann", "ann"], "uri": ["spotify:track:1", None], "name": [NASTY, "b"], "artist": ["x, y", "z"],
-            "probability": [0.9, 0.8],
+            "user_id": ["ann", "ann"], "uri": ["spotify:track:1", None], "name": [NASTY, "b"],
+            "artist": ["x, y", "z"], "probability": [0.9, 0.8],
         }
     )  # fmt: skip
     write(report, world["scored"], None, None, tmp_path / "out", store, playlist)
     with (tmp_path / "out/top_resume_playlist.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.reader(file))
     assert rows[0] == ["user_id", "rank", "uri", "name", "artist", "probability", "reason"]
-    assert rows[1] == ["ann", "1", "spotify:track:1", NASTY, "x, y", "0.9", "often heard, rarely skipped"]
+    assert rows[1] == [
+        "ann",
+        "1",
+        "spotify:track:1",
+        NASTY,
+        "x, y",
+        "0.9",
+        "often heard, rarely skipped",
+    ]
     assert rows[2][2] == ""
     assert "(2 tracks)" in (tmp_path / "out/RESULTS.md").read_text(encoding="utf-8")
     summary = (tmp_path / "out/visualization_summary.md").read_text(encoding="utf-8")
