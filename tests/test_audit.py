@@ -52,7 +52,7 @@ def config(log: Log, folder: Path, plays: int = 60) -> Config:
     ],
     ids=["completed", "repeat", "minutes", "mixed", "production", "competition"],
 )
-def test_honest_features_pass_the_first_play_included(tmp_path: Path, log: Log) -> None:
+def test_honest_features_pass(tmp_path: Path, log: Log) -> None:
     told = audited(log, tmp_path)
     result = pl.read_parquet(tmp_path / "audit.parquet")
     assert result["equal"].all()
@@ -63,8 +63,16 @@ def test_honest_features_pass_the_first_play_included(tmp_path: Path, log: Log) 
         "mismatches": 0,
     }
     assert told["plays"] >= 5
-    if log is not FIRST_PLAYS:
-        assert result["play"].min() == 0
+
+
+def test_the_very_first_play_is_rebuilt_from_nothing(tmp_path: Path) -> None:
+    """Whole columns are null then, outcomes of all plays among them."""
+    rows = [
+        play(place, 60, position=place, skipped=False, track_id=f"t{3 - place}") for place in range(2)
+    ]
+    told = audited(logs.Log(rows, [], logs.Labels(), "time"), tmp_path)
+    assert told["plays"] == 2
+    assert pl.read_parquet(tmp_path / "audit.parquet")["play"].min() == 0
 
 
 def test_nothing_is_left_behind_but_the_result(tmp_path: Path) -> None:

@@ -309,8 +309,7 @@ def test_a_decision_is_whole_after_a_kill(
     assert champion.tags["trained_until"] == "300"
     assert Decision.of(champion) == Decision.of(challenger) == decision
     assert len(registry._versions(name)) == 2
-    experiment = registry.client.get_experiment_by_name("encore")
-    runs = registry.client.search_runs([experiment.experiment_id])
+    runs = registry.client.search_runs([registry._experiment])
     assert len(runs) == 3  # the training, its model, the refit
     assert {found.info.status for found in runs} == {"FINISHED"}
     kept = registry._mlflow.artifacts.load_dict(

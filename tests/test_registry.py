@@ -29,13 +29,11 @@ def impatient(settings: Tracking) -> Tracking:
 
 
 def active(registry: Registry) -> list[Any]:
-    experiment = registry.client.get_experiment_by_name("encore")
-    return list(registry.client.search_runs([experiment.experiment_id]))
+    return list(registry.client.search_runs([registry._experiment]))
 
 
 def logged(registry: Registry) -> list[Any]:
-    experiment = registry.client.get_experiment_by_name("encore")
-    return list(registry.client.search_logged_models([experiment.experiment_id]))
+    return list(registry.client.search_logged_models([registry._experiment]))
 
 
 def test_what_is_recorded_is_found_again_and_not_made_twice(settings: Tracking, tmp_path: Path) -> None:
@@ -46,6 +44,7 @@ def test_what_is_recorded_is_found_again_and_not_made_twice(settings: Tracking, 
     assert registry.version(version.name, "challenger") == registry.version(version.name, "1")
     parent = registry.client.get_run(run_id)
     assert parent.data.metrics == {"holdout_auc": 0.5}  # what is not finite is left out
+    assert parent.inputs is not None
     assert [each.dataset.digest for each in parent.inputs.dataset_inputs] == ["d" * 32]
     assert Registry(settings).record(told) == (run_id, registry.version(version.name, "1"))
     assert len(active(registry)) == 2

@@ -45,10 +45,10 @@ def main(plays: int) -> None:
 
 def _world(plays: int, folder: Path) -> Path:
     """The folder of the world's exports, made in a process of its own, small beside what follows."""
+    size = f"users={max(plays // 7400, 3)}, plays={plays}, tracks={max(plays // 21, 500)}"
     code = (
-        "import sys; from pathlib import Path; from schemas.config import Simulation; from tasks import simulation; "
-        f"simulation.write(Simulation(users={max(plays // 7400, 3)}, plays={plays}, tracks={max(plays // 21, 500)}), "
-        "Path(sys.argv[1]))"
+        "import sys; from pathlib import Path; from schemas.config import Simulation; "
+        f"from tasks import simulation; simulation.write(Simulation({size}), Path(sys.argv[1]))"
     )
     started = time.perf_counter()
     subprocess.run([sys.executable, "-c", code, str(folder / "world")], check=True)
@@ -59,9 +59,10 @@ def _world(plays: int, folder: Path) -> Path:
 def _retrain(folder: Path, world: Path) -> tuple[float, list[str]]:
     """Seconds of a retrain, and the steps whose entry was not reused."""
     settings = (
-        "dataset=bench", "source.kind=spotify_export", f"source.path={world}", f"store.path={folder / 'store'}",
-        f"output.dir={folder / 'out'}", f"tracking.uri=sqlite:///{folder / 'mlflow.db'}",
-        f"tracking.artifacts={folder / 'mlflow'}", *SETTINGS,
+        "dataset=bench", "source.kind=spotify_export", f"source.path={world}",
+        f"store.path={folder / 'store'}", f"output.dir={folder / 'out'}",
+        f"tracking.uri=sqlite:///{folder / 'mlflow.db'}", f"tracking.artifacts={folder / 'mlflow'}",
+        *SETTINGS,
     )  # fmt: skip
     command = [sys.executable, "-m", "flows", "retrain"]
     for setting in settings:

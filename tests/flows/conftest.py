@@ -77,8 +77,8 @@ class Place:
 
     def facts(self, step: str) -> dict[str, Any]:
         """What the first entry of a step says of itself: facts, tables, sizes, seconds."""
-        told: dict[str, Any] = json.loads((self.entry(step) / "entry.json").read_text())
-        return told["facts"] | {"tables": told["tables"]}
+        told = json.loads((self.entry(step) / "entry.json").read_text())
+        return {**told["facts"], "tables": told["tables"]}
 
     def scored(self) -> pl.DataFrame:
         return pl.read_csv(self.output / "scored_samples.csv", schema_overrides={"user_id": pl.String})
@@ -112,7 +112,8 @@ def artifacts(run: Any) -> dict[str, Any]:
     with get_client(sync_client=True) as client:
         wanted = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]))
         return {
-            found.key: found.data for found in client.read_artifacts(artifact_filter=wanted, limit=100)
+            str(found.key): found.data
+            for found in client.read_artifacts(artifact_filter=wanted, limit=100)
         }
 
 
@@ -129,9 +130,13 @@ def logs(run: Any) -> list[str]:
 @pytest.fixture(scope="session")
 def prefect() -> Iterator[None]:
     """Prefect's own server in a process beside, with a database of its own."""
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
     from prefect.testing.utilities import prefect_test_harness
 
-    with prefect_test_harness(server_startup_timeout=120):
+    with (
+        prefect_test_harness(server_startup_timeout=120),
+        temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),  # its end takes a second a flow
+    ):
         yield
 
 
