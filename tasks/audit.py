@@ -20,7 +20,7 @@ import polars as pl
 
 from schemas import config
 from tasks import labels
-from tasks.featurize import History, write
+from tasks.featurize import History, newest
 from tasks.warehouse import Warehouse
 
 TOLERANCE = 1e-5  # relative; sums of float32 in another order
@@ -34,7 +34,6 @@ def audit(
     features: Path,
     names: Sequence[str],
     history: History,
-    target: str,
     settings: config.Config,
     folder: Path,
 ) -> dict[str, Any]:
@@ -64,7 +63,7 @@ def audit(
         def check(play: int) -> pl.DataFrame:
             own = Path(scratch) / str(play)
             own.mkdir()
-            rebuilt = _rebuild(play, names, history, target, settings, own)
+            rebuilt = _rebuild(play, names, history, settings, own)
             shutil.rmtree(own)
             return _compare(play, trained.filter(pl.col("play") == play).select(names), rebuilt)
 
@@ -86,7 +85,6 @@ def _rebuild(
     play: int,
     names: Sequence[str],
     history: History,
-    target: str,
     settings: config.Config,
     scratch: Path,
 ) -> pl.DataFrame:
@@ -108,9 +106,7 @@ def _rebuild(
             plays=truncated,
             labels={stream: scratch / f"{stream}.parquet" for stream in history.labels},
         )
-        # The probe is the newest row; asking for a prediction makes it a row of the result.
-        write(then, target, names, warehouse, 1, scratch / "features.parquet")
-    return pl.read_parquet(scratch / "features.parquet").tail(1).select(names)
+        return newest(then, names, warehouse)
 
 
 def _compare(play: int, before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:

@@ -119,6 +119,15 @@ def probe(
     return pl.concat(frames, how="horizontal").select(names)
 
 
+def newest(history: History, names: Sequence[str], warehouse: Warehouse) -> pl.DataFrame:
+    """Features ``names`` of the last row of the plays, as a frame of one row."""
+    events = moments.read(history.plays, history.tracks, history.users, history.timezone, warehouse)
+    features = [feature for feature in declared(history.clock) if feature.name in set(names)]
+    last = events.take(np.array([events.rows - 1]))
+    frames = build(history, features, events, last, warehouse, threads=1)
+    return pl.concat(frames, how="horizontal").select(names)
+
+
 def available(history: History, events: Moments, names: Sequence[str] | None) -> list[Feature]:
     """Declared features whose columns and streams exist; with ``names`` exactly those."""
     streams = {"plays", "ended", "connection_errors", "playback_errors", *history.labels}

@@ -111,9 +111,8 @@ def audited(config: Config, data: Entry, outcomes: Entry, features: Entry) -> En
 
     def work(folder: Path) -> Mapping[str, Any]:
         history = _history(config, data, outcomes, features.facts["known_until"])
-        target = STREAMS[config.labels.target]
         path = features.tables["features"].path
-        return auditing.audit(path, features.facts["names"], history, target, config, folder)
+        return auditing.audit(path, features.facts["names"], history, config, folder)
 
     return _store(config).once("audit", key(auditing.audit, inputs, read), work)
 

@@ -29,10 +29,9 @@ ORDERED = logs.random_order_log(13, 18)
 def audited(log: Log, folder: Path, plays: int = 60) -> dict[str, Any]:
     """Features of all rows, and all (or some) of them audited."""
     frame = logs.features(log, folder)
-    target = "completed" if log.clock == "time" and log.settings.target == "completed" else "repeated"
     history = logs.write(log, folder)
     names = logs.names_of(frame)
-    return audit(folder / "features.parquet", names, history, target, config(log, folder, plays), folder)
+    return audit(folder / "features.parquet", names, history, config(log, folder, plays), folder)
 
 
 def config(log: Log, folder: Path, plays: int = 60) -> Config:
@@ -84,9 +83,7 @@ def test_the_sample_is_bounded_by_the_rows_that_it_reads(tmp_path: Path) -> None
     frame = logs.features(TIMED, tmp_path)
     history = logs.write(TIMED, tmp_path)
     few = config(TIMED, tmp_path).model_copy(update={"audit": Audit(plays=60, max_rows=4 * 16 + 1)})
-    told = audit(
-        tmp_path / "features.parquet", logs.names_of(frame), history, "completed", few, tmp_path
-    )
+    told = audit(tmp_path / "features.parquet", logs.names_of(frame), history, few, tmp_path)
     assert told["plays"] == 4
 
 
@@ -133,7 +130,7 @@ def test_labels_of_validation_in_a_prior_are_found(tmp_path: Path) -> None:
     history = logs.write(ORDERED, tmp_path)
     path, settings = tmp_path / "features.parquet", config(ORDERED, tmp_path)
     with pytest.raises(LeakError):
-        audit(path, logs.names_of(frame), history, "repeated", settings, tmp_path)
+        audit(path, logs.names_of(frame), history, settings, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +149,7 @@ def test_an_edited_table_is_found(tmp_path: Path, edit: pl.Expr) -> None:
     path = tmp_path / "features.parquet"
     pl.read_parquet(path).with_columns(edit).write_parquet(path)
     with pytest.raises(LeakError):
-        audit(path, logs.names_of(frame), history, "completed", config(TIMED, tmp_path), tmp_path)
+        audit(path, logs.names_of(frame), history, config(TIMED, tmp_path), tmp_path)
     wrong = pl.read_parquet(tmp_path / "audit.parquet").filter(~pl.col("equal"))
     assert wrong["feature"].unique().to_list() == [edit.meta.output_name()]
 

@@ -10,7 +10,7 @@ with told as (
         plays.started_at,
         plays.ended_at,
         plays.ms_played,
-        tracks.duration_ms,
+        nullif(tracks.duration_ms, 0) as duration_ms,
         plays.skipped is null and plays.reason_end is null as untold,
         case
             when plays.skipped is not null then not plays.skipped

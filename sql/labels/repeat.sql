@@ -12,16 +12,14 @@ with firsts as (
     group by user_id, track_id
 ),
 
-joined as (
+-- A listener's log ends with the last play in it: accounts are exported at different times.
+spans as (
     select
         user_id,
-        min(started_at) + to_days($burn_in_days) as burnt_in
+        min(started_at) + to_days($burn_in_days) as burnt_in,
+        max(ended_at) as data_end
     from plays
     group by user_id
-),
-
-ended as (
-    select max(ended_at) as data_end from plays
 ),
 
 labels as (
@@ -30,14 +28,13 @@ labels as (
         firsts.user_id,
         firsts.seq,
         case
-            when firsts.starts[1] + to_days($horizon_days) <= ended.data_end
+            when firsts.starts[1] + to_days($horizon_days) <= spans.data_end
                 then coalesce(firsts.starts[2] < firsts.starts[1] + to_days($horizon_days), false)
         end as target,
         epoch_ms(firsts.starts[1] + to_days($horizon_days)) as matures_at
     from firsts
-    inner join joined on firsts.user_id = joined.user_id
-    cross join ended
-    where firsts.starts[1] >= joined.burnt_in
+    inner join spans on firsts.user_id = spans.user_id
+    where firsts.starts[1] >= spans.burnt_in
     order by firsts.play
 )
 
