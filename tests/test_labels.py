@@ -136,8 +136,7 @@ END = play(100 * DAY, 60, track_id="t4")  # long after: every horizon below is o
 
 def test_a_row_is_the_first_play_of_a_pair(tmp_path: Path) -> None:
     rows = [play(0, 60), play(10, 60), play(0, 60, user_id="u1"), play(20, 60, track_id="t1"), END]
-    # the other listener's log ends with its only play: nobody knows what came of that
-    assert repeats(rows, tmp_path) == [(0, True), (2, None), (3, False), (4, None)]
+    assert repeats(rows, tmp_path) == [(0, True), (2, False), (3, False), (4, None)]
 
 
 @pytest.mark.parametrize(
@@ -157,7 +156,7 @@ def test_a_label_is_null_until_its_whole_horizon_has_passed(
     tmp_path: Path, last: float, expected: bool | None
 ) -> None:
     """Even when the track has been played again: else every early label would be true."""
-    rows = [play(0, 60), play(10, 60), play(last - 1, 60, track_id="t1")]
+    rows = [play(0, 60), play(10, 60), play(last - 1, 60, track_id="t1", user_id="u1")]
     frame = repeats(rows, tmp_path)
     assert frame[0] == (0, expected)
 

@@ -12,14 +12,18 @@ with firsts as (
     group by user_id, track_id
 ),
 
--- A listener's log ends with the last play in it: accounts are exported at different times.
-spans as (
+joined as (
     select
         user_id,
-        min(started_at) + to_days($burn_in_days) as burnt_in,
-        max(ended_at) as data_end
+        min(started_at) + to_days($burn_in_days) as burnt_in
     from plays
     group by user_id
+),
+
+-- One end for everybody: a listener's own last play would be no honest one, for then a label would
+-- be known at a moment only because its listener came back after it.
+ended as (
+    select max(ended_at) as data_end from plays
 ),
 
 labels as (
@@ -28,13 +32,14 @@ labels as (
         firsts.user_id,
         firsts.seq,
         case
-            when firsts.starts[1] + to_days($horizon_days) <= spans.data_end
+            when firsts.starts[1] + to_days($horizon_days) <= ended.data_end
                 then coalesce(firsts.starts[2] < firsts.starts[1] + to_days($horizon_days), false)
         end as target,
         epoch_ms(firsts.starts[1] + to_days($horizon_days)) as matures_at
     from firsts
-    inner join spans on firsts.user_id = spans.user_id
-    where firsts.starts[1] >= spans.burnt_in
+    inner join joined on firsts.user_id = joined.user_id
+    cross join ended
+    where firsts.starts[1] >= joined.burnt_in
     order by firsts.play
 )
 
