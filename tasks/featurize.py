@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from tasks import moments
@@ -80,27 +80,10 @@ def write(
             parts.append(Path(scratch) / f"{len(parts)}.parquet")
             frame.write_parquet(parts[-1], compression="lz4", row_group_size=ROW_GROUP)
         del events, probes, frame, keyed
-        _side_by_side(parts, [*KEYS, *(feature.name for feature in features)], path)
+        side_by_side = pl.concat([pl.scan_parquet(part) for part in parts], how="horizontal")
+        wanted = side_by_side.select(*KEYS, *(feature.name for feature in features))
+        wanted.sink_parquet(path, compression="zstd", row_group_size=ROW_GROUP)
     return [feature.name for feature in features]
-
-
-def _side_by_side(parts: Sequence[Path], names: Sequence[str], path: Path) -> None:
-    """Write the columns of ``parts``, which have the same rows, into one file, in ``names``' order."""
-    files = [pq.ParquetFile(part) for part in parts]
-    fields = {field.name: field for file in files for field in file.schema_arrow}
-    schema = pa.schema([fields[name] for name in names])
-    with pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=_texts(schema)) as writer:
-        for group in range(files[0].num_row_groups):
-            columns: dict[str, pa.ChunkedArray] = {}
-            for file in files:
-                table = file.read_row_group(group)
-                columns |= dict(zip(table.column_names, table.columns, strict=True))
-            writer.write_table(pa.table([columns[name] for name in names], schema=schema))
-
-
-def _texts(schema: pa.Schema) -> list[str]:
-    """Columns of texts: only they gain from a dictionary, numbers lose time to it."""
-    return [field.name for field in schema if pa.types.is_dictionary(field.type)]
 
 
 def probe(
@@ -156,13 +139,14 @@ def build(
     streams = _streams(history, events, warehouse)
     order = _order(probes.columns["tick"])
     probes = probes if order is None else probes.take(order)
-    for group in _grouped(features):
-        questions = [question for feature in group for question in feature.questions]
-        answers = answer(questions, probes, streams, threads)
-        frame = pl.DataFrame([_evaluate(feature, probes, answers) for feature in group])
-        del answers  # not held while the next are found
-        yield frame if order is None else frame[np.argsort(order)]
-        del frame
+    with ThreadPoolExecutor(threads) as pool:
+        for group in _grouped(features):
+            questions = [question for feature in group for question in feature.questions]
+            answers = answer(questions, probes, streams, threads)
+            frame = pl.DataFrame(list(pool.map(partial(_evaluate, probes, answers), group)))
+            del answers  # not held while the next are found
+            yield frame if order is None else frame[np.argsort(order)]
+            del frame
 
 
 def _grouped(features: Sequence[Feature]) -> list[list[Feature]]:
@@ -174,7 +158,7 @@ def _grouped(features: Sequence[Feature]) -> list[list[Feature]]:
     return [ordered[start : start + size] for start in range(0, len(ordered), size)]
 
 
-def _evaluate(feature: Feature, probes: Moments, answers: Mapping[str, NDArray[Any]]) -> pl.Series:
+def _evaluate(probes: Moments, answers: Mapping[str, NDArray[Any]], feature: Feature) -> pl.Series:
     if feature.category:
         (name,) = feature.expression.meta.root_names()
         codes = pl.Series(probes.columns.get(name, np.full(probes.rows, -1, np.int32)))
@@ -191,15 +175,19 @@ def _evaluate(feature: Feature, probes: Moments, answers: Mapping[str, NDArray[A
             inputs[name] = pl.Series(name, answers[name])
         else:
             values = probes.columns.get(name, np.full(probes.rows, np.nan, np.float32))
-            series = pl.Series(name, values)
-            inputs[name] = series.replace(-1, None) if values.dtype == np.int32 else series
+            inputs[name] = pl.Series(name, values)
     value = feature.expression.cast(pl.Float32).fill_nan(None).alias(feature.name)
     # slice by slice, so that the expression's intermediate columns stay small
     frame = pl.DataFrame(inputs)
-    known = pl.col(pl.Float32, pl.Float64).fill_nan(None)  # NaN would equal NaN
+    # NaN would equal NaN, and -1 is no code
+    known = [pl.col(pl.Float32, pl.Float64).fill_nan(None), _known_codes(pl.col(pl.Int32))]
     slices = list(frame.iter_slices(ROW_GROUP)) or [frame]
     pieces = [piece.with_columns(known).select(value) for piece in slices]
     return pl.concat(pieces, rechunk=False).to_series()
+
+
+def _known_codes(codes: pl.Expr) -> pl.Expr:
+    return pl.when(codes >= 0).then(codes).name.keep()
 
 
 def _order(tick: NDArray[np.int64]) -> NDArray[np.int64] | None:
