@@ -1,8 +1,8 @@
-"""The one policy table: stages of ``tasks`` as Prefect tasks, with retries, timeouts and tags.
+"""The one policy table: stages of ``tasks`` as Prefect tasks, with retries and timeouts.
 
 Whether work is done again is for the store alone to say, so Prefect's own result cache is off: a
 step whose entry was there ends in the state "Reused". Every step writes one line: what, rows,
-seconds.
+seconds. Steps have no tags: for each tag Prefect asks its server for a slot, which takes seconds.
 """
 
 import logging
@@ -30,31 +30,30 @@ HOUR = 3600.0
 
 @dataclass(frozen=True)
 class Policy:
-    """How often a step is tried again, how long it may take, and how the UI groups it."""
+    """How often a step is tried again, and how many seconds it may take."""
 
     retries: int
     timeout: float
-    tags: tuple[str, ...]
 
 
 # Trying again helps against a full table lock or a disk that comes back, not against bad input.
 POLICIES = {
-    "world": Policy(0, HOUR, ("data",)),
-    "ingest": Policy(1, 3 * HOUR, ("data",)),
-    "label": Policy(1, HOUR, ("data",)),
-    "featurize": Policy(1, 3 * HOUR, ("features",)),
-    "audit": Policy(0, HOUR, ("features", "check")),
-    "fit": Policy(0, 12 * HOUR, ("model",)),
-    "evaluate": Policy(0, 3 * HOUR, ("model", "check")),
-    "answer": Policy(0, HOUR, ("model",)),
-    "playlist": Policy(0, HOUR, ("report",)),
-    "explore": Policy(0, HOUR, ("report",)),
-    "visualize": Policy(0, HOUR, ("report",)),
-    "sweep": Policy(1, HOUR, ("data",)),
-    "record": Policy(3, HOUR, ("mlflow",)),
-    "promote": Policy(3, 12 * HOUR, ("mlflow",)),
-    "report": Policy(1, HOUR, ("report",)),
-    "publish": Policy(1, HOUR, ("report",)),
+    "world": Policy(0, HOUR),
+    "ingest": Policy(1, 3 * HOUR),
+    "label": Policy(1, HOUR),
+    "featurize": Policy(1, 3 * HOUR),
+    "audit": Policy(0, HOUR),
+    "fit": Policy(0, 12 * HOUR),
+    "evaluate": Policy(0, 3 * HOUR),
+    "answer": Policy(0, HOUR),
+    "playlist": Policy(0, HOUR),
+    "explore": Policy(0, HOUR),
+    "visualize": Policy(0, HOUR),
+    "sweep": Policy(1, HOUR),
+    "record": Policy(3, HOUR),
+    "promote": Policy(3, 12 * HOUR),
+    "report": Policy(1, HOUR),
+    "publish": Policy(1, HOUR),
 }
 
 
@@ -87,7 +86,6 @@ def step(name: str, work: Callable[P, R], label: str = "") -> Callable[P, R]:
         retry_delay_seconds=[2.0, 10.0, 30.0][: policy.retries],
         retry_condition_fn=_worth_trying_again,
         timeout_seconds=policy.timeout,
-        tags=list(policy.tags),
         cache_policy=NO_CACHE,
         persist_result=False,
     )(run)
