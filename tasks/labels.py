@@ -1,4 +1,4 @@
-"""What each play turned out to be, and from when that may be known (DESIGN: targets, maturity)."""
+"""What each play turned out to be, and from when that may be known."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a challenger becomes champion (DESIGN: promotion), decided once and recorded with its numbers."""
+"""When a challenger becomes champion, decided once and recorded with its numbers."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def windows(ticks: NDArray[np.int64], end: int, settings: Split, cutoffs: int = 
 def rows(features: Path, window: tuple[int, int], clock: str) -> pl.LazyFrame:
     """Rows of a feature table in a window, whose label is known and matures inside it.
 
-    Without a clock labels count as matured with their row (DESIGN: known at the cutoff).
+    Without a clock labels count as matured with their row: all of training are known at the cutoff.
     """
     start, end = window
     frame = pl.scan_parquet(features).filter(

@@ -31,7 +31,7 @@ def start(row: Row) -> datetime:
 
 
 def completed(row: Row, rows: list[Row]) -> bool | None:
-    """CAPABILITIES' rule: the flag, the reason, the share of the length."""
+    """The rule: the flag, the reason, the share of the length."""
     if row["skipped"] is not None:
         return not row["skipped"]
     if row["reason_end"] is not None:
