@@ -6,36 +6,37 @@ import logging
 import os
 import sys
 import traceback
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
-
+from flows.help import FLOWS, description, settings
 from schemas.config import Config
 from schemas.errors import InputError
 from schemas.loading import load
+from tasks.commands import OPT_OUT, PREFECT_HOME, mlflow_server, prefect_server, without_credentials
 
-FLOWS = {
-    "retrain": "ingest, train, evaluate, promote and report: the main job",
-    "ingest": "raw exports to canonical, validated tables",
-    "train": "fit and evaluate every ranker, register the challenger",
-    "evaluate": "a registered model on chosen data",
-    "promote": "decide on the challenger, or set a version by hand",
-    "explore": "the report of a data set, in place of notebooks",
-    "visualize": "figures again, from a scored_samples.csv",
-    "gc": "bound the disk that the store uses",
+PAGES = {"explore": "explore.html", "visualize": "figures/dashboard.html"}
+# How a value is called that its own name does not make clear; None: for the registry, not for people.
+NAMED: Mapping[tuple[str, str], str | None] = {
+    ("train", "name"): "challenger",
+    ("train", "number"): "version",
+    ("train", "run_id"): "MLflow run",
+    ("train", "tags"): None,
+    ("promote", "challenger"): "challenger's version",
+    ("promote", "champion"): "champion's version before",
+    ("promote", "numbers"): "challenger minus champion",
 }
 # Quiet and private unless the person has said otherwise; read when Prefect is imported.
 ENVIRONMENT = {
-    "PREFECT_HOME": str(Path("data/prefect").resolve()),
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "PREFECT_TELEMETRY_ENABLE_RESOURCE_METRICS": "false",
+    "PREFECT_HOME": str(Path(PREFECT_HOME).resolve()),
     "PREFECT_LOGGING_LEVEL": "CRITICAL",
     "PREFECT_LOGGING_EXTRA_LOGGERS": "encore",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     "PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED": "false",
-    "DO_NOT_TRACK": "true",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
+    **OPT_OUT["mlflow"],
+    **OPT_OUT["prefect"],
 }
 
 
@@ -72,9 +73,7 @@ def _run(name: str, config: Config) -> Any:
 
 def _show(name: str, config: Config, result: Any) -> None:
     if name != "retrain":
-        print(
-            result if not isinstance(result, dict) else "\n".join(f"{k}: {v}" for k, v in result.items())
-        )
+        print("\n".join(_lines(name, result)))
         return
     import polars as pl
 
@@ -88,12 +87,30 @@ def _show(name: str, config: Config, result: Any) -> None:
         print(pl.DataFrame(result["table"], schema=result["columns"], orient="row"))
     print(f"\nPromotion: {result['decision']}")
     print(f"Report:    {result['folder']}/RESULTS.md and {result['folder']}/figures/dashboard.html")
-    print(
-        f"MLflow:    .venv/bin/mlflow server --backend-store-uri {config.tracking.uri}, then http://127.0.0.1:5000"
-    )
-    print(
-        "Prefect:   PREFECT_HOME=data/prefect .venv/bin/prefect server start, then http://127.0.0.1:4200"
-    )
+    uri, home = config.tracking.uri, os.environ["PREFECT_HOME"]
+    server = f"{mlflow_server(uri)}  # then http://127.0.0.1:5000"
+    print(f"MLflow:    {without_credentials(uri) if uri.startswith('http') else server}")
+    kept = PREFECT_HOME if home == ENVIRONMENT["PREFECT_HOME"] else home
+    print(f"Prefect:   {prefect_server(kept)}  # then http://127.0.0.1:4200")
+    print("           both in a shell with the environment active: . .venv/bin/activate")
+
+
+def _lines(flow: str, result: Any) -> Iterator[str]:
+    """What a flow returned, a line each: plain values as they are, nested ones by their path."""
+    from tasks.report.text import flat
+
+    if flow in PAGES:
+        result = {"report": f"{result}/{PAGES[flow]}"}
+    if is_dataclass(result) and not isinstance(result, type):
+        result = asdict(result)
+    for name, value in result.items():
+        shown = NAMED.get((flow, name), name)
+        if shown is None:
+            continue
+        if isinstance(value, Mapping | list | tuple):
+            yield from (": ".join(each) for each in flat({shown: value}))
+        else:
+            yield f"{shown}: {'none' if value is None else value}"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -105,38 +122,24 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(
             name,
             help=told,
-            description=told,
-            epilog=_settings(),
+            description=description(name),
+            epilog=settings(name),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        command.add_argument("--config", type=Path, help="YAML of settings; see configs/")
         command.add_argument(
-            "--set", action="append", default=[], metavar="KEY=VALUE", help="override a setting"
+            "--config",
+            type=Path,
+            metavar="FILE",
+            help="YAML of settings, as in configs/; without it the defaults below, a simulated world",
+        )
+        command.add_argument(
+            "--set",
+            action="append",
+            default=[],
+            metavar="KEY=VALUE",
+            help="override a setting, e.g. --set store.keep=2; may be given several times",
         )
     return parser
-
-
-def _settings() -> str:
-    """Every setting with its default and meaning."""
-    lines = ["settings:"]
-
-    def walk(model: type[BaseModel], prefix: str) -> None:
-        for name, field in model.model_fields.items():
-            inner = field.annotation
-            if isinstance(inner, type) and issubclass(inner, BaseModel):
-                walk(inner, f"{prefix}{name}.")
-            else:
-                default = field.get_default(call_default_factory=True)
-                lines.append(f"  {prefix}{name} = {_plain(default)}\n      {field.description}")
-
-    walk(Config, "")
-    return "\n".join(lines)
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, tuple):
-        return f"[{', '.join(map(str, value))}]"
-    return "null" if value is None else str(value)
 
 
 if __name__ == "__main__":

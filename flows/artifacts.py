@@ -16,10 +16,12 @@ from prefect.context import FlowRunContext
 
 from schemas.config import Config
 from schemas.errors import InputError
+from tasks.commands import mlflow_server, without_credentials
+from tasks.report.content import Evaluated
 from tasks.store import Entry
 
 LOG = logging.getLogger("encore")
-STEPS = {"retrain": 15, "train": 11, "promote": 12, "evaluate": 4, "ingest": 3, "explore": 4}
+STEPS = {"retrain": 15, "train": 11, "promote": 12, "evaluate": 5, "ingest": 3, "explore": 4}
 _PROGRESS: dict[Any, tuple[Any, int]] = {}  # flow run → its progress artifact and steps done
 
 
@@ -78,7 +80,8 @@ def training(entries: dict[str, Entry], run_id: str, config: Config) -> None:
         create_link_artifact(f"{uri}/#/runs/{run_id}", key="mlflow-run", link_text="the run in MLflow")
     else:
         create_markdown_artifact(
-            f"Run `{run_id}` in `{uri}`. Open it with `mlflow server --backend-store-uri {uri}`.",
+            f"Run `{run_id}` in `{without_credentials(uri)}`. To open it: `{mlflow_server(uri)}`, "
+            "then http://127.0.0.1:5000.",
             key="mlflow-run",
         )
 
@@ -95,6 +98,17 @@ def decision(made: Any) -> None:
         }
     ]
     create_table_artifact(rows, key="promotion", description=made.reason)
+
+
+def evaluated(told: Evaluated) -> None:
+    """The verdict on a registered model, and its metrics."""
+    row = {
+        metric: f"{each.value:.4f} ({each.low:.4f} to {each.high:.4f})"
+        for metric, each in told.metrics.items()
+    }
+    what = f"{told.model} version {told.version}"
+    create_table_artifact([{"model": what, **row}], key="evaluation", description="95 % intervals")
+    create_markdown_artifact(f"## {told.verdict}", key="verdict")
 
 
 def finished(report: Entry, made: Any) -> None:

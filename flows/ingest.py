@@ -19,4 +19,5 @@ def ingest(config: Config = Config()) -> dict[str, Any]:  # noqa: B008 - the for
     """Read, validate, merge, order and label; returns what was read and refused."""
     entries = prepared(config)
     artifacts.tables(entries)
-    return {"tables": str(entries["ingest"].path), **entries["ingest"].facts}
+    facts = entries["ingest"].facts
+    return {"tables": str(entries["ingest"].path), **facts, "files": len(facts["files"])}

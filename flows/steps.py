@@ -19,7 +19,7 @@ from prefect.states import Completed
 from flows import artifacts
 from schemas.config import Config
 from schemas.errors import InputError
-from tasks import promotion, registered, reporting, stages, tracking
+from tasks import other_reports, promotion, registered, reporting, stages, tracking
 from tasks.store import Entry
 
 P = ParamSpec("P")
@@ -119,9 +119,10 @@ promote_by_hand = step("promote", promotion.by_hand, "by hand")
 answer = step("answer", promotion.answered)
 report = step("report", reporting.written)
 publish = step("publish", reporting.published)
-evaluate_registered = step("evaluate", registered.evaluated, "registered model")
-explore = step("explore", reporting.explored)
-visualize = step("visualize", reporting.redrawn)
+evaluate_registered = step("evaluate", registered.scored, "registered model")
+publish_evaluation = step("publish", other_reports.evaluated, "evaluation")
+explore = step("explore", other_reports.explored)
+visualize = step("visualize", other_reports.redrawn)
 sweep = step("sweep", stages.swept)
 
 

@@ -7,52 +7,40 @@ renders the same settings as a form.
 
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    field_validator,
-    model_validator,
-)
-from pydantic_core import PydanticCustomError
+from pydantic import Field, field_validator, model_validator
 
-Share = Annotated[float, Field(gt=0, lt=1)]
-Count = Annotated[int, Field(ge=1)]
-# no shell expands the ~ of `--set output.dir=~/report`
-Place = Annotated[Path, AfterValidator(Path.expanduser)]
+from schemas.settings import Count, Name, Place, Settings, Share, contradiction
+from schemas.two_stage import Backtest, Lists, Recommend, Retrieval, Similar
 
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+class Columns(Settings):
+    """Names of the columns in files of scrobbles; the last five may be missing."""
 
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_switches(cls, value: Any) -> Any:
-        """Pydantic would take true for 1."""
-        if isinstance(value, bool):
-            raise ValueError("a value; no setting is true or false")
-        return value
-
-
-def _contradiction(key: str, found: object, allowed: str) -> PydanticCustomError:
-    """Settings that are well typed but do not go together; ``key`` is the one to change."""
-    told = {"key": key, "found": str(found), "allowed": allowed}
-    return PydanticCustomError("contradiction", "{allowed}", told)
+    artist: Name = Field("artist_name", description="scrobbles: artist's name")
+    track: Name = Field("track_name", description="scrobbles: track's title")
+    timestamp: Name = Field(
+        "listened_at", description="scrobbles: start, in s or ms since 1970 or as ISO 8601 (UTC)"
+    )
+    user: Name = Field("user_name", description="scrobbles: listener; without it, me")
+    album: Name = Field("release_name", description="scrobbles: album's title")
+    track_id: Name = Field("track_id", description="scrobbles: id; else made of artist and title")
+    ms_played: Name = Field("ms_played", description="scrobbles: ms listened to")
+    duration_ms: Name = Field("duration_ms", description="scrobbles: track's length in ms")
 
 
-class Source(_Settings):
+class Source(Settings):
     """Where the raw data lies and how to read it."""
 
-    kind: Literal["simulated", "spotify_export", "kkbox"] = Field(
-        "simulated", description="format of the raw data; simulated writes its own first"
+    kind: Literal["simulated", "spotify_export", "kkbox", "lastfm_hetrec", "lastfm_1k", "scrobbles"] = (
+        Field("simulated", description="format of the raw data; simulated writes its own first")
     )
     path: tuple[Place, ...] = Field(
-        (), description="folder or .zip with the raw data, or a list of them; unused by simulated"
+        (), description="folder, file or .zip with the raw data, or a list; unused by simulated"
     )
+    columns: Columns = Columns()
     timezone: str = Field("UTC", description="listener's time zone for hour, weekday and month")
     max_refused_share: float = Field(
         0.05, ge=0, le=1, description="more refused rows than this share of a table stops the run"
@@ -66,7 +54,7 @@ class Source(_Settings):
     def _one_or_many(cls, value: Any) -> Any:
         paths = (value,) if isinstance(value, str | Path) else value
         if not isinstance(paths, tuple | list) or "" in paths:
-            raise ValueError("a folder or .zip, or a list of them")
+            raise ValueError("a folder, file or .zip, or a list of them")
         return paths
 
     @field_validator("timezone")
@@ -81,12 +69,12 @@ class Source(_Settings):
     @model_validator(mode="after")
     def _real_needs_path(self) -> "Source":
         if self.kind != "simulated" and not self.path:
-            allowed = f"a folder or .zip, for source.kind={self.kind}"
-            raise _contradiction("source.path", "nothing", allowed)
+            allowed = f"a folder, file or .zip, for source.kind={self.kind}"
+            raise contradiction("source.path", "nothing", allowed)
         return self
 
 
-class Simulation(_Settings):
+class Simulation(Settings):
     """The simulated world; used when source.kind is simulated."""
 
     format: Literal["spotify_export", "kkbox"] = Field(
@@ -100,7 +88,7 @@ class Simulation(_Settings):
     seed: int = Field(7, ge=0, description="same seed, same world")
 
 
-class Store(_Settings):
+class Store(Settings):
     """Where tables are kept, and the engine's bounds."""
 
     path: Place = Field(Path("data/store"), description="folder of the content-addressed tables")
@@ -111,7 +99,7 @@ class Store(_Settings):
     threads: Count = Field(2, description="threads of DuckDB and LightGBM")
 
 
-class Labels(_Settings):
+class Labels(Settings):
     """What is predicted, and when a label counts as known."""
 
     target: Literal["completed", "repeat"] = Field(
@@ -135,7 +123,7 @@ class Labels(_Settings):
     )
 
 
-class Split(_Settings):
+class Split(Settings):
     """Chronological windows: training, validation inside the history, holdout after the cutoff."""
 
     holdout: Share | datetime = Field(
@@ -166,11 +154,11 @@ class Split(_Settings):
         start, cutoff = self.validation, self.holdout
         if isinstance(start, datetime) and isinstance(cutoff, datetime) and start >= cutoff:
             allowed = f"a date before split.holdout={cutoff:%Y-%m-%d}"
-            raise _contradiction("split.validation", f"{start:%Y-%m-%d}", allowed)
+            raise contradiction("split.validation", f"{start:%Y-%m-%d}", allowed)
         return self
 
 
-class LightGBM(_Settings):
+class LightGBM(Settings):
     """Gradient boosting; LightGBM's own names where they exist."""
 
     learning_rate: float = Field(0.05, gt=0, le=1, description="shrinkage of each tree")
@@ -185,7 +173,7 @@ class LightGBM(_Settings):
     )
 
 
-class Logistic(_Settings):
+class Logistic(Settings):
     """Logistic regression."""
 
     c: float = Field(0.1, gt=0, description="inverse L2 strength")
@@ -194,7 +182,7 @@ class Logistic(_Settings):
     )
 
 
-class Models(_Settings):
+class Models(Settings):
     """Which rankers are fitted, and their settings."""
 
     rankers: tuple[Literal["base_rate", "heuristic", "logistic", "lightgbm"], ...] = Field(
@@ -214,11 +202,11 @@ class Models(_Settings):
     def _candidate_is_fitted(self) -> "Models":
         if self.champion_candidate not in self.rankers:
             allowed = f"one of models.rankers: {', '.join(self.rankers)}"
-            raise _contradiction("models.champion_candidate", self.champion_candidate, allowed)
+            raise contradiction("models.champion_candidate", self.champion_candidate, allowed)
         return self
 
 
-class Evaluation(_Settings):
+class Evaluation(Settings):
     """Metrics, intervals, and what `evaluate` scores."""
 
     resamples: int = Field(1_000, ge=100, description="bootstrap resamples")
@@ -232,7 +220,7 @@ class Evaluation(_Settings):
     )
 
 
-class Audit(_Settings):
+class Audit(Settings):
     """Rebuilds real plays' features without the future, in every training run."""
 
     plays: Count = Field(40, description="most plays rebuilt")
@@ -242,7 +230,7 @@ class Audit(_Settings):
     seed: int = Field(7, ge=0, description="seed of the sample")
 
 
-class Promotion(_Settings):
+class Promotion(Settings):
     """When a challenger replaces the champion."""
 
     margin: float = Field(
@@ -253,7 +241,7 @@ class Promotion(_Settings):
     )
 
 
-class Tracking(_Settings):
+class Tracking(Settings):
     """MLflow."""
 
     uri: str = Field("sqlite:///mlflow.db", description="tracking and registry store")
@@ -261,13 +249,13 @@ class Tracking(_Settings):
     experiment: str = Field("encore", min_length=1, description="experiment of the runs")
 
 
-class Output(_Settings):
+class Output(Settings):
     """The report."""
 
     dir: Place = Field(Path("outputs/demo"), description="folder that gets the report")
 
 
-class Visualize(_Settings):
+class Visualize(Settings):
     """The `visualize` flow."""
 
     scored_samples: Place | None = Field(
@@ -275,7 +263,7 @@ class Visualize(_Settings):
     )
 
 
-class Config(_Settings):
+class Config(Settings):
     """All settings of a run."""
 
     dataset: str = Field(
@@ -287,6 +275,11 @@ class Config(_Settings):
     labels: Labels = Labels()
     split: Split = Split()
     models: Models = Models()
+    retrieval: Retrieval = Retrieval()
+    lists: Lists = Lists()
+    backtest: Backtest = Backtest()
+    recommend: Recommend = Recommend()
+    similar: Similar = Similar()
     evaluation: Evaluation = Evaluation()
     audit: Audit = Audit()
     promotion: Promotion = Promotion()

@@ -29,9 +29,11 @@ class Plays(_Table):
     """One listen. Key: (user_id, seq). Sorted by (started_at, user_id, seq), or by seq alone.
 
     Sources with a clock fill ``started_at`` and ``ended_at``; ``seq`` counts each user's plays
-    from 0 in time order. Sources without (resolution "order") leave both null and ``seq`` is the
-    row's number in the whole log. ``repeated`` is a label the source itself gives. A row with a
-    ``request_id`` is a play whose outcome the source withholds: it asks for a prediction.
+    from 0 in time order. Where a source measures no lengths, ``ms_played`` is null and a play ends
+    as it starts; of resolution "day" only the date (UTC) is known. Sources without a clock
+    (resolution "order") leave both null and ``seq`` is the row's number in the whole log.
+    ``repeated`` is a label the source itself gives. A row with a ``request_id`` is a play whose
+    outcome the source withholds: it asks for a prediction.
     ``file`` and ``position`` (0-based record) lead back to the raw record.
     """
 
@@ -40,7 +42,7 @@ class Plays(_Table):
     track_id: str
     started_at: DateTime(time_zone="UTC", time_unit="ms") = pa.Field(nullable=True, ge=EPOCH)  # type: ignore[valid-type]
     ended_at: DateTime(time_zone="UTC", time_unit="ms") = pa.Field(nullable=True, ge=EPOCH)  # type: ignore[valid-type]
-    resolution: str = pa.Field(isin=["second", "minute", "order"])
+    resolution: str = pa.Field(isin=["second", "minute", "day", "order"])
     # context: known when the play starts
     platform: str = pa.Field(nullable=True)
     country: str = pa.Field(nullable=True)
@@ -85,6 +87,7 @@ class Users(_Table):
 
     user_id: str = pa.Field(unique=True)
     city: str = pa.Field(nullable=True)
+    country: str = pa.Field(nullable=True)
     age: pl.Int64 = pa.Field(nullable=True, gt=0, lt=75)
     gender: str = pa.Field(nullable=True)
     registered_via: str = pa.Field(nullable=True)

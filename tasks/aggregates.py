@@ -138,34 +138,67 @@ def session(what: str) -> pl.Expr:
     return pl.col(Question("session", "plays", ("user",), value=what).name)
 
 
+def load() -> None:
+    """Load the compiled sweeps, which takes a second, before they are wanted."""
+    from tasks import asof
+
+    asof.dense(np.zeros(1, np.int64))
+
+
+@dataclass(frozen=True)
+class Codes:
+    """Dense codes of a key at the probes and at the moments of a stream, and how many there are.
+
+    ``unknown`` marks probes that lack a part of the key; None if none does.
+    """
+
+    probe: Array
+    moment: Array
+    keys: int
+    unknown: Array | None
+
+
+Key = tuple[tuple[str, ...], int]  # the columns of a key, and which moments the stream's events are
+
+
 def answer(
-    questions: Iterable[Question], probes: Moments, streams: Mapping[str, Stream], threads: int
+    questions: Iterable[Question],
+    probes: Moments,
+    streams: Mapping[str, Stream],
+    codes: dict[Key, Codes],
+    pool: ThreadPoolExecutor,
 ) -> dict[str, Array]:
     """Columns (float, NaN for unknown) that answer ``questions`` at each probe, by name.
 
-    Probes and each stream are sorted in time. Sweeps over the same key share its codes.
+    Probes and each stream are sorted in time. ``codes`` keeps the codes of this call's keys for the
+    next one with the same probes and streams, and forgets others.
     """
     groups: dict[tuple[str, tuple[str, ...]], list[Question]] = {}
     for question in sorted(set(questions), key=lambda question: question.name):
         groups.setdefault((question.stream, question.by), []).append(question)
+    moments = {(by, id(streams[name].moments)): streams[name].moments for name, by in groups}
+    for key in codes.keys() - moments.keys():
+        del codes[key]
+    missing = [key for key in moments if key not in codes]
+    made = pool.map(lambda key: _codes(key[0], probes, moments[key]), missing)
+    codes.update(zip(missing, made, strict=True))
 
     def work(group: tuple[tuple[str, tuple[str, ...]], list[Question]]) -> dict[str, Array]:
-        (stream_name, by), asked = group
-        return _answer_group(asked, by, probes, streams[stream_name])
+        (name, by), asked = group
+        return _answer_group(asked, by, probes, streams[name], codes[by, id(streams[name].moments)])
 
     answers: dict[str, Array] = {}
-    with ThreadPoolExecutor(threads) as pool:
-        for columns in pool.map(work, groups.items()):
-            answers.update(columns)
+    for columns in pool.map(work, groups.items()):
+        answers.update(columns)
     return answers
 
 
 def _answer_group(
-    asked: list[Question], by: tuple[str, ...], probes: Moments, stream: Stream
+    asked: list[Question], by: tuple[str, ...], probes: Moments, stream: Stream, codes: Codes
 ) -> dict[str, Array]:
     from tasks import asof
 
-    probe, event, keys, unknown = _codes(by, probes, stream)
+    probe, event, keys, unknown = codes.probe, stream.of(codes.moment), codes.keys, codes.unknown
     tick, visible = probes.columns["tick"], stream.visible
     columns: dict[str, Array] = {}
     for question in asked:
@@ -230,22 +263,20 @@ def _gathered(stream: Stream, name: str, newest: Array) -> Array:
     return gathered
 
 
-def _codes(
-    by: tuple[str, ...], probes: Moments, stream: Stream
-) -> tuple[Array, Array, int, Array | None]:
-    """Dense codes of the key at the probes and at the events, their number, and probes without one."""
+def _codes(by: tuple[str, ...], probes: Moments, moments: Moments) -> Codes:
+    """Codes of the columns ``by``, whose combinations are mixed into one integer each."""
     from tasks import asof
 
     if not by:
-        return np.zeros(probes.rows, np.int32), np.zeros(len(stream.visible), np.int32), 1, None
-    same = probes is stream.moments
+        return Codes(np.zeros(probes.rows, np.int32), np.zeros(moments.rows, np.int32), 1, None)
+    same = probes is moments
     mixed_probe = np.zeros(probes.rows, np.int64)
-    mixed_event = mixed_probe if same else np.zeros(stream.moments.rows, np.int64)
+    mixed_event = mixed_probe if same else np.zeros(moments.rows, np.int64)
     unknown = np.zeros(probes.rows, bool)
     radix = 1
     for name in by:
         at_probe = _integers(probes, name)
-        at_event = at_probe if same else _integers(stream.moments, name)
+        at_event = at_probe if same else _integers(moments, name)
         unknown |= at_probe < 0
         width = int(max(at_probe.max(initial=0), at_event.max(initial=0))) + 2
         if radix * width >= 2**62:
@@ -254,15 +285,15 @@ def _codes(
         if not same:
             mixed_event += (at_event.astype(np.int64) + 1) * radix
         radix *= width
+    missing = unknown if unknown.any() else None
+    if radix < 1 << 22:  # few enough to have a slot each
+        probe, event = mixed_probe.astype(np.int32), mixed_event.astype(np.int32)
+        return Codes(probe, event, radix, missing)
     if same:
-        probe, keys = (
-            (mixed_probe.astype(np.int32), radix) if radix < 1 << 22 else asof.dense(mixed_probe)
-        )
-        event = probe
-    else:
-        codes, keys = asof.dense(np.concatenate([mixed_probe, mixed_event]))
-        probe, event = codes[: probes.rows], codes[probes.rows :]
-    return probe, stream.of(event), keys, unknown if unknown.any() else None
+        probe, keys = asof.dense(mixed_probe)
+        return Codes(probe, probe, keys, missing)
+    both, keys = asof.dense(np.concatenate([mixed_probe, mixed_event]))
+    return Codes(both[: probes.rows], both[probes.rows :], keys, missing)
 
 
 def _integers(moments: Moments, name: str) -> Array:

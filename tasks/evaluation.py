@@ -44,9 +44,7 @@ def evaluate(
     probabilities = {name: training.load(path).score(holdout) for name, path in models.items()}
     target = holdout["target"].to_numpy()
     with Warehouse(settings.store) as warehouse:
-        warehouse.numbered("plays", plays)
-        warehouse.relation("scored", holdout.select("play").with_row_index("row"))
-        identity = warehouse.frame("marts/scored_plays").drop("row")
+        identity = identified(holdout, plays, warehouse)
         true = _truth(truth, warehouse)
     compared, unit = resampled(holdout, clock, probabilities, thresholds, settings.evaluation)
     facts = _numbers(compared, list(models)) | {
@@ -64,6 +62,16 @@ def evaluate(
         pl.Series(name, values) for name, values in columns.items()
     ).write_parquet(folder / "scored.parquet", row_group_size=262_144)
     return facts
+
+
+def identified(rows: pl.DataFrame, plays: Path, warehouse: Warehouse) -> pl.DataFrame:
+    """started_at, user_id, seq, track_id, file and position of each row, in their order.
+
+    ``rows`` has ``play``, the row's place in ``plays``. The relation ``scored`` stays (row, play).
+    """
+    warehouse.numbered("plays", plays)
+    warehouse.relation("scored", rows.select("play").with_row_index("row"))
+    return warehouse.frame("marts/scored_plays").drop("row")
 
 
 def resampled(

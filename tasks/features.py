@@ -1,8 +1,8 @@
 """Every feature, declared once, as of a moment: the same line serves a play and a probe.
 
 ``needs`` says what a moment must bring: ``user``, ``track``, ``pair`` (both) or ``context`` (a
-play that is happening). Expressions read the columns of ``sql/features/moments.sql`` and ask the
-past through ``tasks/aggregates.py``; a feature whose columns a source does not have is left out.
+play that is happening). Expressions read the columns of ``sql/features`` and ask the past through
+``tasks/aggregates.py``; a feature whose columns a source does not have is left out.
 Times are ticks: milliseconds with a clock, rows without.
 """
 
@@ -67,6 +67,12 @@ def _share(*by: str, of: tuple[str, ...]) -> pl.Expr:
     return count(*by) / (count(*of) + 1.0)
 
 
+def _same(code: str) -> pl.Expr:
+    """Whether the user's newest earlier play has the same code; null where either has none."""
+    newest = last(code, "user")
+    return pl.when(newest.is_not_nan() & (col(code) >= 0)).then((newest == col(code)).cast(pl.Float32))
+
+
 def _category(name: str) -> Feature:
     return Feature(name, "context", col(name), category=True)
 
@@ -86,6 +92,7 @@ GIVEN = [
     Feature("track_language", "track", col("language"), category=True),
     Feature("track_genre", "track", col("genre"), category=True),
     Feature("track_isrc_country", "track", col("isrc_country"), category=True),
+    Feature("user_country", "user", col("home_country"), category=True),
     Feature("user_city", "user", col("city"), category=True),
     Feature("user_gender", "user", col("gender"), category=True),
     Feature("user_registered_via", "user", col("registered_via"), category=True),
@@ -110,9 +117,7 @@ COUNTS = [
     Feature("user_seconds_deviation", "user", deviation("duration", "user")),
     Feature("user_year_mean", "user", mean("year", "user")),
     Feature("user_year_deviation", "user", deviation("year", "user")),
-    Feature(
-        "previous_same_artist", "context", (last("artist", "user") == col("artist")).cast(pl.Float32)
-    ),
+    Feature("previous_same_artist", "context", _same("artist")),
 ]
 
 # What a clock adds.
@@ -121,11 +126,11 @@ CLOCK = [
     Feature("day_of_week", "context", col("day_of_week")),
     Feature("month", "context", col("month")),
     Feature("is_weekend", "context", (col("day_of_week") >= 6).cast(pl.Float32)),
-    Feature("user_account_days", "user", col("account_days")),
+    Feature("user_account_days", "user", col("tick") / DAY - col("registered_day")),
     Feature("session_position", "context", session("position")),
     Feature("session_minutes", "context", session("elapsed") / MINUTE),
     Feature("gap_minutes", "context", (session("gap") / MINUTE).log1p()),
-    Feature("previous_same_track", "context", (last("track", "user") == col("track")).cast(pl.Float32)),
+    Feature("previous_same_track", "context", _same("track")),
     Feature("user_plays_hour", "user", count("user", within=HOUR)),
     Feature("user_plays_day", "user", count("user", within=DAY).log1p()),
     Feature("track_plays_month", "track", count("track", within=30 * DAY).log1p()),
@@ -250,11 +255,7 @@ ORDER = [
         for key, needs, sizes in _ROW_WINDOWS
         for rows in sizes
     ),
-    Feature(
-        "previous_same_source",
-        "context",
-        (last("source_type", "user") == col("source_type")).cast(pl.Float32),
-    ),
+    Feature("previous_same_source", "context", _same("source_type")),
     Feature("previous_rows", "context", (col("tick") - last("tick", "user")).log1p()),
 ]  # fmt: skip
 

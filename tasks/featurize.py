@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -15,10 +15,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from tasks import moments
-from tasks.aggregates import Question, Stream, answer
+from tasks import aggregates, moments
+from tasks.aggregates import Codes, Key, Question, Stream, answer
 from tasks.features import Feature, declared
-from tasks.moments import Moments
+from tasks.moments import Moments, Sides
 from tasks.warehouse import Warehouse
 
 KEYS = ("play", "user", "tick", "matures_at", "target")
@@ -67,7 +67,10 @@ def write(
         .collect()["play"]
     )
     rows = labels.filter(pl.col("target").is_not_null() | pl.col("play").is_in(asked.implode()))
-    events = moments.read(history.plays, history.tracks, history.users, history.timezone, warehouse)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(aggregates.load)  # a second, during which the engine reads
+        sides = Sides.read(history.users, history.tracks, warehouse)
+        events = moments.read(history.plays, sides, history.timezone, warehouse)
     everything = rows.height == events.rows
     probes = events if everything else events.take(rows["play"].to_numpy())
     features = available(history, events, names)
@@ -76,13 +79,16 @@ def write(
     ).select("play", "user", "tick", "matures_at", "target")
     with tempfile.TemporaryDirectory(prefix=".parts-", dir=path.parent) as scratch:
         parts: list[Path] = []
-        for frame in chain([keyed], build(history, features, events, probes, warehouse, threads)):
+        streams = _streams(history, events, features, warehouse)
+        for frame in chain([keyed], build(features, streams, probes, threads)):
             parts.append(Path(scratch) / f"{len(parts)}.parquet")
-            frame.write_parquet(parts[-1], compression="lz4", row_group_size=ROW_GROUP)
-        del events, probes, frame, keyed
+            frame.write_parquet(
+                parts[-1], compression="uncompressed", statistics=False, row_group_size=ROW_GROUP
+            )
+        del events, probes, streams, frame, keyed
         side_by_side = pl.concat([pl.scan_parquet(part) for part in parts], how="horizontal")
         wanted = side_by_side.select(*KEYS, *(feature.name for feature in features))
-        wanted.sink_parquet(path, compression="zstd", row_group_size=ROW_GROUP)
+        wanted.sink_parquet(path, compression="lz4", row_group_size=ROW_GROUP)
     return [feature.name for feature in features]
 
 
@@ -93,29 +99,79 @@ def probe(
 
     Rows may come in any order; the result keeps it.
     """
-    events = moments.read(history.plays, history.tracks, history.users, history.timezone, warehouse)
-    at = moments.read(
-        probes, history.tracks, history.users, history.timezone, warehouse, names=events.names
-    )
+    sides = Sides.read(history.users, history.tracks, warehouse)
+    events = moments.read(history.plays, sides, history.timezone, warehouse)
+    at = moments.read(probes, sides, history.timezone, warehouse, names=events.names)
     features = [feature for feature in declared(history.clock) if feature.name in set(names)]
-    frames = build(history, features, events, at, warehouse, threads=1)
+    frames = build(features, _streams(history, events, features, warehouse), at, threads=1)
     return pl.concat(frames, how="horizontal").select(names)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Features of (user, track) pairs at one moment, each kept where it varies.
+
+    ``users`` and ``tracks`` have a row per user and track asked about, ``pairs`` one per pair: a
+    pair's features are its rows of all three.
+    """
+
+    users: pl.DataFrame
+    tracks: pl.DataFrame
+    pairs: pl.DataFrame
+
+
+def probe_pairs(
+    history: History,
+    sides: Sides,
+    events: Moments,
+    users: NDArray[np.int32],
+    tracks: NDArray[np.int32],
+    pairs: tuple[NDArray[np.int32], NDArray[np.int32]],
+    at: int,
+    warehouse: Warehouse,
+    threads: int,
+) -> Pairs:
+    """All features that need no context, of (user, track) pairs at tick ``at``.
+
+    ``pairs`` are places in ``users`` and ``tracks``, numbers of ``sides``; ``events`` are the
+    moments of the history's plays.
+    """
+    wanted = [each for each in available(history, events, None) if each.needs != "context"]
+    streams = _streams(history, events, wanted, warehouse)
+
+    def frame(need: str, brought: Moments) -> pl.DataFrame:
+        tick = np.full(brought.rows, at, np.int64)
+        probes = Moments(brought.rows, {**brought.columns, "tick": tick}, brought.names)
+        features = [feature for feature in wanted if feature.needs == need]
+        frames = list(build(features, streams, probes, threads))
+        return pl.concat(frames, how="horizontal") if frames else pl.DataFrame()
+
+    of_pairs = sides.of(users[pairs[0]], tracks[pairs[1]])
+    return Pairs(
+        frame("user", sides.users.take(users)),
+        frame("track", sides.tracks.take(tracks)),
+        frame("pair", of_pairs),
+    )
 
 
 def newest(history: History, names: Sequence[str], warehouse: Warehouse) -> pl.DataFrame:
     """Features ``names`` of the last row of the plays, as a frame of one row."""
-    events = moments.read(history.plays, history.tracks, history.users, history.timezone, warehouse)
+    sides = Sides.read(history.users, history.tracks, warehouse)
+    events = moments.read(history.plays, sides, history.timezone, warehouse)
     features = [feature for feature in declared(history.clock) if feature.name in set(names)]
     last = events.take(np.array([events.rows - 1]))
-    frames = build(history, features, events, last, warehouse, threads=1)
+    frames = build(features, _streams(history, events, features, warehouse), last, threads=1)
     return pl.concat(frames, how="horizontal").select(names)
 
 
 def available(history: History, events: Moments, names: Sequence[str] | None) -> list[Feature]:
     """Declared features whose columns and streams exist; with ``names`` exactly those."""
-    streams = {"plays", "ended", "connection_errors", "playback_errors", *history.labels}
     if names is not None:
         return [feature for feature in declared(history.clock) if feature.name in set(names)]
+    streams = {"plays", "ended", "connection_errors", "playback_errors"}
+    for name, path in history.labels.items():  # of a label that nothing tells, rates tell nothing
+        if pl.scan_parquet(path).select(pl.col("target").is_not_null().any()).collect().item():
+            streams.add(name)
     return [
         feature
         for feature in declared(history.clock)
@@ -125,24 +181,19 @@ def available(history: History, events: Moments, names: Sequence[str] | None) ->
 
 
 def build(
-    history: History,
-    features: Sequence[Feature],
-    events: Moments,
-    probes: Moments,
-    warehouse: Warehouse,
-    threads: int,
+    features: Sequence[Feature], streams: Mapping[str, Stream], probes: Moments, threads: int
 ) -> Iterator[pl.DataFrame]:
     """Frames of a few features each: a row per probe, in their order, Float32 or Categorical.
 
     Few at a time, because what the past answers takes more memory than the features themselves.
     """
-    streams = _streams(history, events, warehouse)
     order = _order(probes.columns["tick"])
     probes = probes if order is None else probes.take(order)
+    codes: dict[Key, Codes] = {}
     with ThreadPoolExecutor(threads) as pool:
         for group in _grouped(features):
             questions = [question for feature in group for question in feature.questions]
-            answers = answer(questions, probes, streams, threads)
+            answers = answer(questions, probes, streams, codes, pool)
             frame = pl.DataFrame(list(pool.map(partial(_evaluate, probes, answers), group)))
             del answers  # not held while the next are found
             yield frame if order is None else frame[np.argsort(order)]
@@ -179,15 +230,9 @@ def _evaluate(probes: Moments, answers: Mapping[str, NDArray[Any]], feature: Fea
     value = feature.expression.cast(pl.Float32).fill_nan(None).alias(feature.name)
     # slice by slice, so that the expression's intermediate columns stay small
     frame = pl.DataFrame(inputs)
-    # NaN would equal NaN, and -1 is no code
-    known = [pl.col(pl.Float32, pl.Float64).fill_nan(None), _known_codes(pl.col(pl.Int32))]
     slices = list(frame.iter_slices(ROW_GROUP)) or [frame]
-    pieces = [piece.with_columns(known).select(value) for piece in slices]
+    pieces = [piece.select(value) for piece in slices]
     return pl.concat(pieces, rechunk=False).to_series()
-
-
-def _known_codes(codes: pl.Expr) -> pl.Expr:
-    return pl.when(codes >= 0).then(codes).name.keep()
 
 
 def _order(tick: NDArray[np.int64]) -> NDArray[np.int64] | None:
@@ -195,15 +240,19 @@ def _order(tick: NDArray[np.int64]) -> NDArray[np.int64] | None:
     return None if (tick[1:] >= tick[:-1]).all() else np.argsort(tick, kind="stable")
 
 
-def _streams(history: History, events: Moments, warehouse: Warehouse) -> dict[str, Stream]:
-    streams = {"plays": Stream(events, None, events.columns["seen_from"], None)}
-    if "end_tick" in events.columns:
-        streams["ended"] = _ended(events)
-    for name, path in history.labels.items():
-        streams[name] = _labelled(history, events, path)
-    for kind in ("connection", "playback"):
-        streams[f"{kind}_errors"] = _errors(history, kind, warehouse)
-    return streams
+def _streams(
+    history: History, events: Moments, features: Sequence[Feature], warehouse: Warehouse
+) -> dict[str, Stream]:
+    """The streams that the features ask."""
+    makers: dict[str, Callable[[], Stream]] = {
+        "plays": lambda: Stream(events, None, events.columns["seen_from"], None),
+        "ended": lambda: _ended(events),
+        "connection_errors": lambda: _errors(history, "connection", warehouse),
+        "playback_errors": lambda: _errors(history, "playback", warehouse),
+        **{name: partial(_labelled, history, events, path) for name, path in history.labels.items()},
+    }
+    asked = {question.stream for feature in features for question in feature.questions}
+    return {name: make() for name, make in makers.items() if name in asked}
 
 
 def _ended(events: Moments) -> Stream:

@@ -151,12 +151,13 @@ def ingest(config: Config, now: datetime, folder: Path) -> dict[str, Any]:
 def _valid_plays(warehouse: Warehouse, now: datetime, scratch: Path, tally: _Tally) -> list[Path]:
     """Files of valid plays in the order they were read, with the row's number ``record``."""
     clocked = pl.col("resolution") != "order"
+    # a start that is missing is not to blame: it is made from the other two, or from the end alone
+    # by a source that measures no lengths
+    unplaced = clocked & pl.col("started_at").is_null()
     rules = [
-        *(
-            (column, "missing", clocked & pl.col(column).is_null())
-            for column in ("ended_at", "ms_played")
-        ),
-        ("started_at", "missing", clocked & pl.col("started_at").is_null()),
+        ("ended_at", "missing", clocked & pl.col("ended_at").is_null()),
+        ("ms_played", "missing", unplaced & pl.col("ms_played").is_null()),
+        ("started_at", "missing", unplaced),
         ("ended_at", "in the future", pl.col("ended_at") > now),
     ]
     pieces: list[Path] = []

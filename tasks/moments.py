@@ -12,6 +12,7 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from schemas import tables
 from tasks.warehouse import Warehouse
 
 Array = NDArray[Any]
@@ -19,7 +20,7 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Moments:
-    """Columns of ``sql/features/moments.sql`` as arrays of one length, in row order.
+    """Columns of ``sql/features`` as arrays of one length, in row order.
 
     Integers are int64 (``tick``, ``end_tick``) or int32 with -1 for null, numbers float32 with NaN
     for null, and texts int32 codes into ``names[column]`` with -1 for null. A column that is null
@@ -37,36 +38,68 @@ class Moments:
         )
 
 
+@dataclass(frozen=True)
+class Sides:
+    """All users and all tracks, each in the order of their ids, which is what numbers them."""
+
+    users: Moments
+    tracks: Moments
+
+    @staticmethod
+    def read(users: Path, tracks: Path, warehouse: Warehouse) -> Sides:
+        """From their tables."""
+        warehouse.relation("users", users)
+        warehouse.relation("tracks", tracks)
+        return Sides(
+            _gathered(warehouse.batches("features/users"), _rows(users), {}),
+            _gathered(warehouse.batches("features/tracks"), _rows(tracks), {}),
+        )
+
+    def of(self, user: Array, track: Array) -> Moments:
+        """What pairs bring: numbers of a user and a track each."""
+        columns = {name: array[user] for name, array in self.users.columns.items()}
+        columns |= {name: array[track] for name, array in self.tracks.columns.items()}
+        return Moments(len(user), columns, {**self.users.names, **self.tracks.names})
+
+
 def read(
     plays: Path | pl.DataFrame,
-    tracks: Path,
-    users: Path,
+    sides: Sides,
     timezone: str,
     warehouse: Warehouse,
     names: Mapping[str, list[str]] | None = None,
 ) -> Moments:
     """Moments of plays (a Parquet file sorted in time) or of probes (a frame shaped like plays).
 
-    Texts get the codes that ``names`` (those of the plays, for probes) give them, new texts further
-    ones.
+    The relations users and tracks are those that ``sides`` was read from. Texts get the codes that
+    ``names`` (those of the plays, for probes) give them, new texts further ones.
     """
     if isinstance(plays, Path):
         warehouse.numbered("numbered_plays", plays)
         moments_of = warehouse.connection.sql("select file_row_number as row, * from numbered_plays")
-        rows = pl.scan_parquet(plays).select(pl.len()).collect().item()
+        rows = _rows(plays)
     else:
         warehouse.relation("given_probes", plays.with_row_index("row"))
         moments_of = warehouse.connection.sql("select * from given_probes")
         rows = plays.height
     warehouse.relation("moments_of", moments_of)
-    warehouse.relation("tracks", tracks)
-    warehouse.relation("users", users)
+    own = _gathered(warehouse.batches("features/moments", timezone=timezone), rows, names or {})
+    pairs = sides.of(own.columns["user"], own.columns["track"])
+    return Moments(rows, own.columns | pairs.columns, own.names | pairs.names)
+
+
+def _rows(table: Path) -> int:
+    return int(pl.scan_parquet(table).select(pl.len()).collect().item())
+
+
+def _gathered(batches: pa.RecordBatchReader, rows: int, names: Mapping[str, list[str]]) -> Moments:
+    """All batches as arrays of ``rows``, each value at the place that its ``row`` says."""
     columns: dict[str, Array] = {}
     codes: dict[str, dict[str | None, int]] = {
-        name: {text: code for code, text in enumerate(texts)} for name, texts in (names or {}).items()
+        name: {text: code for code, text in enumerate(texts)} for name, texts in names.items()
     }
     filled = 0
-    for batch in warehouse.batches("features/moments", timezone=timezone):
+    for batch in batches:
         place = batch.column("row").to_numpy()
         filled += batch.num_rows
         for name in batch.schema.names:
@@ -74,6 +107,18 @@ def read(
                 _scatter(columns, codes, rows, name, place, batch.column(name))
     assert filled == rows, f"{rows - filled} plays have no track or user"
     return Moments(rows, columns, {name: [str(text) for text in known] for name, known in codes.items()})
+
+
+def starting(pairs: pl.DataFrame, at: int, clock: str) -> pl.DataFrame:
+    """Rows shaped like plays of ``pairs`` (user_id, track_id) that would start at tick ``at``.
+
+    No context, no outcome.
+    """
+    schema = tables.columns(tables.Plays)
+    started = pl.lit(at if clock == "time" else None, pl.Int64).cast(schema["started_at"])
+    known = pairs.select("user_id", "track_id", started_at=started, seq=pl.lit(at, pl.Int64))
+    absent = [name for name in schema if name not in known.columns]
+    return known.with_columns(pl.lit(None, schema[name]).alias(name) for name in absent).select(*schema)
 
 
 def _scatter(

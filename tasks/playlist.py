@@ -8,9 +8,8 @@ from typing import Any
 
 import polars as pl
 
-from schemas import tables
 from schemas.config import Config
-from tasks import featurize, split, training
+from tasks import featurize, moments, split, training
 from tasks.featurize import History
 from tasks.ranking import RANKERS
 from tasks.ranking.protocol import Task
@@ -42,7 +41,8 @@ def write(
         warehouse.relation("completed", history.labels["completed"])
         heard = warehouse.frame("marts/heard_tracks", users=USERS)
         names = [column.name for column in columns]
-        frame = featurize.probe(history, _probes(heard, windows.end), names, warehouse)
+        probes = moments.starting(heard, windows.end, history.clock)
+        frame = featurize.probe(history, probes, names, warehouse)
     ranked = heard.with_columns(probability=pl.Series(model.score(frame)))
     order = ("probability", "completed", "track_id")
     listed = (
@@ -55,18 +55,6 @@ def write(
         folder / "playlist.parquet"
     )
     return {"users": heard["user_id"].n_unique(), "tracks": listed.height, "features": len(names)}
-
-
-def _probes(heard: pl.DataFrame, at: int) -> pl.DataFrame:
-    """Rows shaped like plays that would start at tick ``at``; no context, no outcome."""
-    schema = tables.columns(tables.Plays)
-    moment = pl.lit(at).cast(pl.Datetime("ms")).dt.replace_time_zone("UTC")
-    known = heard.select("user_id", "track_id", started_at=moment, seq=pl.lit(0, dtype=pl.Int64))
-    return known.with_columns(
-        pl.lit(None, dtype=dtype).alias(name)
-        for name, dtype in schema.items()
-        if name not in known.columns
-    ).select(*schema)
 
 
 def _reason(at: int) -> pl.Expr:

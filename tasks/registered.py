@@ -5,23 +5,30 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping
 from dataclasses import astuple
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import polars as pl
 
 from schemas.config import Config
 from schemas.errors import InputError
 from tasks import evaluation, promotion, split, stages, training
 from tasks.metrics.binary import METRICS
 from tasks.registry import Registry, Version
-from tasks.store import Entry
+from tasks.store import Entry, Store, key
+from tasks.warehouse import Warehouse
 
 
-def evaluated(config: Config, data: Entry, outcomes: Entry) -> dict[str, Any]:
-    """Metrics with intervals of ``evaluation.model`` on the plays after those it was fitted on.
+def scored(config: Config, data: Entry, outcomes: Entry, now: datetime) -> Entry:
+    """``evaluation.model`` on the plays after those it was fitted on, as an entry of the store.
 
     Of a version that was published as a refit on all of this data, the evaluated version behind it
-    is used instead, and said so. Raises ``InputError`` where no unseen play is left, a feature is
-    missing or there is no such model.
+    is used instead, and said so (fact ``refit``). The entry's scored.parquet has the columns of
+    ``schemas.tables.Scored`` and ``seq``, in time order; its facts hold every number. ``now`` is noted
+    as the time of the scoring; scoring the same again finds the entry. Raises ``InputError`` where too
+    few unseen plays are left, a feature is missing or there is no such model.
     """
     registry = Registry(config.tracking)
     asked = _version(config, registry, config.evaluation.model)
@@ -31,7 +38,8 @@ def evaluated(config: Config, data: Entry, outcomes: Entry) -> dict[str, Any]:
     version = asked
     if _seen_until(asked, config) >= end and "evaluated_version" in asked.tags:
         version = _version(config, registry, asked.tags["evaluated_version"])
-    rows = split.rows(table, (_seen_until(version, config), end), clock).collect()
+    seen = _seen_until(version, config)
+    rows = split.rows(table, (seen, end), clock).collect()
     if rows.height < config.split.min_rows:
         raise InputError(
             f"{version.name} version {version.number} was fitted on nearly all of this data",
@@ -39,32 +47,79 @@ def evaluated(config: Config, data: Entry, outcomes: Entry) -> dict[str, Any]:
             expected=f"at least {config.split.min_rows} (split.min_rows)",
             do="choose newer data, or an older version with evaluation.model=N",
         )
+    plays = data.tables["plays"]
+    inputs = [f"features {features.tables['features'].digest}", f"plays {plays.digest}"]
+    read = {
+        "model": [version.name, version.number, version.run_id],
+        "refit": asked.number if asked != version else None,
+        "evaluation": config.evaluation.model_dump(mode="json", exclude={"model"}),
+        "window": [seen, end],
+    }
+
+    def work(folder: Path) -> Mapping[str, Any]:
+        told = _score(config, registry, version, rows, clock, plays.path, folder)
+        start = int(rows["tick"].min())  # type: ignore[arg-type]
+        return {
+            "name": version.name,
+            "version": version.number,
+            "run": version.run_id,
+            "refit": read["refit"],
+            "clock": clock,
+            "window": [max(seen, start), end],
+            "features": features.tables["features"].digest,
+            "scored_at": now.isoformat(),
+            **told,
+        }
+
+    return Store(config.store.path).once("evaluate-registered", key(scored, inputs, read), work)
+
+
+def _score(
+    config: Config,
+    registry: Registry,
+    version: Version,
+    rows: pl.DataFrame,
+    clock: str,
+    plays: Path,
+    folder: Path,
+) -> dict[str, Any]:
+    """Write scored.parquet; the metrics of the model and of the base rate of these very rows."""
     with tempfile.TemporaryDirectory() as scratch:
-        folder = registry.ranker(version, Path(scratch))
-        missing = set(promotion.columns_of(folder)) - set(rows.columns)
+        saved = registry.ranker(version, Path(scratch))
+        missing = set(promotion.columns_of(saved)) - set(rows.columns)
         if missing:
             raise InputError(
                 f"{version.name} version {version.number} needs features that this data does not have",
                 found=f"no {', '.join(sorted(missing))}", expected="data of the kind it was trained on",
                 do="choose other data or another evaluation.model",
             )  # fmt: skip
-        probability = training.load(folder).score(rows)
-        threshold = training.facts(folder)["threshold"]
-    resampled, unit = evaluation.resampled(
-        rows, clock, {"model": probability}, {"model": threshold}, config.evaluation
+        probability = training.load(saved).score(rows)
+        threshold = training.facts(saved)["threshold"]
+    target = rows["target"].to_numpy()
+    share = float(target.mean())
+    # no constant does better on these plays, not even the share that training had
+    both = {"model": probability, "base_rate": np.full(rows.height, share)}
+    compared, unit = evaluation.resampled(
+        rows, clock, both, dict.fromkeys(both, threshold), config.evaluation
     )
-    told = {metric: astuple(resampled.interval("model", metric)) for metric in METRICS}
+    with Warehouse(config.store) as warehouse:
+        identity = evaluation.identified(rows, plays, warehouse)
+    identity.with_columns(
+        pl.Series("target", target), pl.Series("predicted_probability", probability)
+    ).write_parquet(folder / "scored.parquet", row_group_size=262_144)
     return {
-        "model": version.name,
-        "version": version.number,
-        "asked for": config.evaluation.model,
         "plays": rows.height,
         "users": rows["user"].n_unique(),
-        "unit": f"{resampled.blocks} of kind {unit}",
-        "share true": float(rows["target"].mean()),  # type: ignore[arg-type]
-        **{
-            metric: f"{value:.4f} ({low:.4f} to {high:.4f})"
-            for metric, (value, low, high) in told.items()
+        "share_true": share,
+        "threshold": threshold,
+        "unit": unit,
+        "units": compared.blocks,
+        "metrics": {
+            name: {metric: astuple(each) for metric, each in compared.intervals(name).items()}
+            for name in both
+        },
+        "difference": {
+            metric: astuple(compared.difference("model", "base_rate", metric)) for metric in METRICS
         },
     }
 

@@ -32,9 +32,7 @@ from tasks.report.content import (
     Window,
     to_json,
 )
-from tasks.report.explore import explore
-from tasks.report.files import staged
-from tasks.report.redraw import redraw
+from tasks.report.files import EVALUATION, staged
 from tasks.report.verdict import verdict
 from tasks.split import NAMES
 from tasks.stages import STREAMS
@@ -63,7 +61,7 @@ def content(
     return Report(
         dataset=config.dataset,
         target=config.labels.target,
-        target_sentence=SENTENCES[config.labels.target].format(days=config.labels.horizon_days),
+        target_sentence=sentence(config),
         label_mode=config.labels.mode if data.facts["clock"] == "order" else "matured labels",
         clock=data.facts["clock"] == "time",
         timezone=config.source.timezone,
@@ -136,10 +134,15 @@ def writable(config: Config) -> None:
 
 
 def published(config: Config, made: Entry, run_id: str) -> Path:
-    """Copy the report to ``output.dir``, each file whole or not at all, and to the MLflow run."""
+    """Copy the report to ``output.dir``, each file whole or not at all, and to the MLflow run.
+
+    The report of an evaluation that lay there is replaced as a whole.
+    """
     target = config.output.dir
     with staged(target) as scratch:
         shutil.copytree(made.path / "report", scratch, dirs_exist_ok=True)
+    for name in EVALUATION:  # its figures and scored plays, if it was here, are replaced
+        (target / name).unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as scratch_name:
         kept = Path(scratch_name) / "report"
         # plays of listeners stay out of the tracking store
@@ -148,28 +151,9 @@ def published(config: Config, made: Entry, run_id: str) -> Path:
     return target
 
 
-def explored(config: Config, data: Entry, labels: Entry) -> Path:
-    """Write the report of a data set into ``output.dir``."""
-    tables, target = data.tables, config.labels.target
-    explore(
-        tables["plays"].path,
-        tables["tracks"].path,
-        tables["users"].path,
-        labels.tables[STREAMS[target]].path,
-        {name: value for name, value in data.facts.items() if name != "files"},
-        config.output.dir,
-        config.store,
-        config.source.timezone,
-        target,
-    )
-    return config.output.dir
-
-
-def redrawn(config: Config) -> Path:
-    """Draw figures and dashboard from ``visualize.scored_samples`` into ``output.dir``."""
-    scored = config.visualize.scored_samples or config.output.dir / "scored_samples.csv"
-    redraw(scored, config.output.dir, config.store, config.source.timezone)
-    return config.output.dir
+def sentence(config: Config) -> str:
+    """What a target asks, to complete "whether …"."""
+    return SENTENCES[config.labels.target].format(days=config.labels.horizon_days)
 
 
 def _windows(features: Entry, evaluation: Entry) -> dict[str, Window]:
@@ -178,13 +162,14 @@ def _windows(features: Entry, evaluation: Entry) -> dict[str, Window]:
     told = {}
     for place, name in enumerate(NAMES):
         size = features.facts["sizes"][name]
-        start, end = (_moment(edge, clock) for edge in edges[place : place + 2])
+        start, end = (moment(edge, clock) for edge in edges[place : place + 2])
         with_history = evaluation.facts["users_with_history"] if name == "holdout" else None
         told[name] = Window(start, end, size["rows"], size["users"], size["positives"], with_history)
     return told
 
 
-def _moment(tick: int, clock: str) -> datetime | int:
+def moment(tick: int, clock: str) -> datetime | int:
+    """A tick as a UTC moment; the row's number where there is no clock."""
     return datetime.fromtimestamp(tick / 1000, UTC) if clock == "time" else tick
 
 
@@ -199,12 +184,12 @@ def _model(name: str, entry: Entry, evaluation: Entry) -> ModelResult:
     facts = evaluation.facts
     return ModelResult(
         name=name,
-        metrics={metric: _interval(values) for metric, values in facts["metrics"][name].items()},
+        metrics={metric: interval(values) for metric, values in facts["metrics"][name].items()},
         threshold=entry.facts["threshold"],
         seconds=entry.facts["seconds"],
         note=_note(entry.facts),
         differences={
-            baseline: {metric: _interval(values) for metric, values in differences.items()}
+            baseline: {metric: interval(values) for metric, values in differences.items()}
             for baseline, differences in facts["differences"][name].items()
         },
     )
@@ -222,7 +207,8 @@ def _note(facts: Mapping[str, Any]) -> str | None:
     return f"{facts['training_rows']:,} training rows" if "training_rows" in facts else None
 
 
-def _interval(values: list[float]) -> Interval:
+def interval(values: list[float]) -> Interval:
+    """Value and bounds as a step's facts hold them; JSON has no NaN."""
     return Interval(*(value if value is not None else math.nan for value in values))
 
 
@@ -239,7 +225,7 @@ def _importance(candidate: Entry, features: Entry) -> tuple[Importance, ...]:
 
 def _achieved(facts: Mapping[str, Any]) -> Achieved:
     return Achieved(
-        facts["truth_auc"], {name: _interval(values) for name, values in facts["shares"].items()}
+        facts["truth_auc"], {name: interval(values) for name, values in facts["shares"].items()}
     )
 
 
@@ -253,11 +239,15 @@ def _promotion(decision: Decision | None) -> Promotion | None:
 
 
 def _lineage(data: Entry, entries: Mapping[str, Entry], models: Mapping[str, Entry]) -> Lineage:
-    files = dict(reversed(line.split(" ", 1)) for line in data.facts["files"])
     tables = {name: table.digest for entry in entries.values() for name, table in entry.tables.items()}
-    return Lineage(
-        files, tables, {name: entry.key for name, entry in [*entries.items(), *models.items()]}
-    )
+    keys = {name: entry.key for name, entry in [*entries.items(), *models.items()]}
+    return Lineage(raw_files(data), tables, keys)
+
+
+def raw_files(data: Entry) -> dict[str, str]:
+    """SHA-256 of each raw file by its name, sorted."""
+    named = [line.split(" ", 1) for line in data.facts["files"]]
+    return {name: digest for digest, name in sorted(named, key=lambda each: each[1])}
 
 
 def table(report: Report) -> pl.DataFrame:

@@ -29,7 +29,7 @@ def world(config: Config) -> Entry:
     """The simulated world's raw exports and its truth."""
     settings = config.simulation
     name = key(simulation.write, [], settings.model_dump(mode="json"))
-    return _store(config).once("world", name, lambda folder: simulation.write(settings, folder))
+    return store(config).once("world", name, lambda folder: simulation.write(settings, folder))
 
 
 def ingested(config: Config, made: Entry | None, now: datetime) -> Entry:
@@ -37,19 +37,20 @@ def ingested(config: Config, made: Entry | None, now: datetime) -> Entry:
     source = ingest.resolve(config, made.path if made else None)
     resolved = config.model_copy(update={"source": source})
     files = ingest.inputs(resolved)
-    read = source.model_dump(mode="json", include={"kind", "max_refused_share", "max_unzipped_mb"})
+    settings = {"kind", "columns", "max_refused_share", "max_unzipped_mb"}
+    read = source.model_dump(mode="json", include=settings)
 
     def work(folder: Path) -> Mapping[str, Any]:
         return {**ingest.ingest(resolved, now, folder), "files": files}
 
     name = key(ingest.ingest, files, read)
 
-    return _store(config).once("ingest", name, work)
+    return store(config).once("ingest", name, work)
 
 
 def labelled(config: Config, data: Entry) -> Entry:
     """What each play turned out to be."""
-    name = key(labels.write, _digests(data, "plays", "tracks"), config.labels.model_dump(mode="json"))
+    name = key(labels.write, digests(data, "plays", "tracks"), config.labels.model_dump(mode="json"))
 
     def work(folder: Path) -> Mapping[str, Any]:
         with Warehouse(config.store) as warehouse:
@@ -57,7 +58,7 @@ def labelled(config: Config, data: Entry) -> Entry:
             labels.write(plays, tracks, data.facts["clock"], config.labels, warehouse, folder)
         return {path.stem: labels.facts(path) for path in sorted(folder.glob("*.parquet"))}
 
-    return _store(config).once("labels", name, work)
+    return store(config).once("labels", name, work)
 
 
 def featurized(config: Config, data: Entry, outcomes: Entry) -> Entry:
@@ -77,7 +78,7 @@ def _featurized(
     config: Config, data: Entry, outcomes: Entry, windows: Windows, until: int | None
 ) -> Entry:
     target = STREAMS[config.labels.target]
-    inputs = _digests(data, *data.tables) + _digests(outcomes, *outcomes.tables)
+    inputs = digests(data, *data.tables) + digests(outcomes, *outcomes.tables)
     read = {
         "timezone": config.source.timezone, "target": target, "known_until": until,
         "windows": windows, "min_rows": config.split.min_rows,
@@ -87,7 +88,7 @@ def _featurized(
     def work(folder: Path) -> Mapping[str, Any]:
         path = folder / "features.parquet"
         with Warehouse(config.store) as warehouse:
-            history = _history(config, data, outcomes, until)
+            history = past(config, data, outcomes, until)
             names = featurize.write(history, target, None, warehouse, config.store.threads, path)
         sizes = split.check(path, windows, clock, config.split)
         return {
@@ -98,23 +99,23 @@ def _featurized(
             "known_until": until,
         }
 
-    return _store(config).once("features", key(featurize.write, inputs, read), work)
+    return store(config).once("features", key(featurize.write, inputs, read), work)
 
 
 def audited(config: Config, data: Entry, outcomes: Entry, features: Entry) -> Entry:
     """Real rows rebuilt without the future; raises ``LeakError`` if any feature changes."""
-    inputs = [*_digests(features, "features"), *_digests(data, *data.tables)]
+    inputs = [*digests(features, "features"), *digests(data, *data.tables)]
     read = {
         "audit": config.audit.model_dump(mode="json"),
         "labels": config.labels.model_dump(mode="json"),
     }
 
     def work(folder: Path) -> Mapping[str, Any]:
-        history = _history(config, data, outcomes, features.facts["known_until"])
+        history = past(config, data, outcomes, features.facts["known_until"])
         path = features.tables["features"].path
         return auditing.audit(path, features.facts["names"], history, config, folder)
 
-    return _store(config).once("audit", key(auditing.audit, inputs, read), work)
+    return store(config).once("audit", key(auditing.audit, inputs, read), work)
 
 
 def fitted(config: Config, ranker: str, features: Entry) -> Entry:
@@ -122,7 +123,7 @@ def fitted(config: Config, ranker: str, features: Entry) -> Entry:
     table, clock = features.tables["features"].path, features.facts["clock"]
     windows = Windows(**features.facts["windows"])
     name = key(
-        training.fit, _digests(features, "features"), recipe(config, ranker) | {"windows": windows}
+        training.fit, digests(features, "features"), recipe(config, ranker) | {"windows": windows}
     )
 
     def work(folder: Path) -> Mapping[str, Any]:
@@ -131,7 +132,7 @@ def fitted(config: Config, ranker: str, features: Entry) -> Entry:
             ranker, table, columns, windows, clock, config.models, config.store.threads, folder
         )
 
-    return _store(config).once(f"fit-{ranker}", name, work)
+    return store(config).once(f"fit-{ranker}", name, work)
 
 
 def evaluated(
@@ -141,7 +142,7 @@ def evaluated(
     windows = Windows(**features.facts["windows"])
     truth = made.path / "truth.parquet" if made and config.labels.target == "completed" else None
     truth = truth if truth is not None and data.facts["clock"] == "time" else None
-    inputs = [*_digests(features, "features"), *_digests(data, "plays")]
+    inputs = [*digests(features, "features"), *digests(data, "plays")]
     inputs += [f"{name} {entry.key}" for name, entry in models.items()]
     read = {
         "evaluation": config.evaluation.model_dump(mode="json", exclude={"model"}),
@@ -163,7 +164,7 @@ def evaluated(
             folder,
         )
 
-    return _store(config).once("evaluate", key(evaluation.evaluate, inputs, read), work)
+    return store(config).once("evaluate", key(evaluation.evaluate, inputs, read), work)
 
 
 def refitted(config: Config, features: Entry, model: Entry) -> Entry:
@@ -171,7 +172,7 @@ def refitted(config: Config, features: Entry, model: Entry) -> Entry:
     ranker = config.models.champion_candidate
     table, clock = features.tables["features"].path, features.facts["clock"]
     window = (features.facts["windows"]["start"], features.facts["windows"]["end"])
-    inputs = [*_digests(features, "features"), model.key]
+    inputs = [*digests(features, "features"), model.key]
     name = key(training.refit, inputs, recipe(config, ranker) | {"window": window})
 
     def work(folder: Path) -> Mapping[str, Any]:
@@ -188,7 +189,7 @@ def refitted(config: Config, features: Entry, model: Entry) -> Entry:
             folder,
         )
 
-    return _store(config).once("refit", name, work)
+    return store(config).once("refit", name, work)
 
 
 def asks(data: Entry) -> bool:
@@ -201,31 +202,31 @@ def asks(data: Entry) -> bool:
 
 def answered(config: Config, data: Entry, features: Entry, model: Entry) -> Entry:
     """``submission.csv`` (id, target): the probability for every play that asks, in file order."""
-    inputs = [*_digests(features, "features"), *_digests(data, "plays"), model.key]
+    inputs = [*digests(features, "features"), *digests(data, "plays"), model.key]
 
     def work(folder: Path) -> Mapping[str, Any]:
         table, plays = features.tables["features"].path, data.tables["plays"].path
         return {"answers": training.answer(model.path, table, plays, folder / "submission.csv")}
 
-    return _store(config).once("answer", key(training.answer, inputs, {}), work)
+    return store(config).once("answer", key(training.answer, inputs, {}), work)
 
 
 def ranked(config: Config, data: Entry, outcomes: Entry, features: Entry) -> Entry:
     """Tracks heard before, by expected completion at the end of the data, for the report's playlist."""
     windows = Windows(**features.facts["windows"])
-    inputs = [*_digests(features, "features"), *_digests(data, *data.tables)]
+    inputs = [*digests(features, "features"), *digests(data, *data.tables)]
     read = recipe(config, "lightgbm") | {"timezone": config.source.timezone, "windows": windows}
 
     def work(folder: Path) -> Mapping[str, Any]:
-        history = _history(config, data, outcomes, None)
+        history = past(config, data, outcomes, None)
         return playlist.write(features.tables["features"].path, history, windows, config, folder)
 
-    return _store(config).once("playlist", key(playlist.write, inputs, read), work)
+    return store(config).once("playlist", key(playlist.write, inputs, read), work)
 
 
 def swept(config: Config) -> tuple[int, int]:
     """Entries removed and bytes freed, keeping the newest ``store.keep`` of each step."""
-    return _store(config).sweep(config.store.keep)
+    return store(config).sweep(config.store.keep)
 
 
 def recipe(config: Config, ranker: str) -> dict[str, Any]:
@@ -244,7 +245,8 @@ def _windows(config: Config, data: Entry, outcomes: Entry) -> Windows:
     clock = data.facts["clock"]
     # whole units of the log's resolution, as the features' ticks are (sql/features/moments.sql): a
     # border between a play and its tick would leave the play on neither side
-    grain = pl.when(pl.col("resolution") == "minute").then(60_000).otherwise(1_000)
+    grains = {"day": 86_400_000, "minute": 60_000}
+    grain = pl.col("resolution").replace_strict(grains, default=1_000, return_dtype=pl.Int64)
     start = pl.col("started_at").dt.epoch("ms") // grain * grain
     tick = start if clock == "time" else pl.col("seq")
     ends = pl.col("ended_at").dt.epoch("ms") if clock == "time" else pl.col("seq")
@@ -266,7 +268,8 @@ def _known_until(data: Entry, windows: Windows) -> int | None:
     return windows.validation if data.facts["clock"] == "order" else None
 
 
-def _history(config: Config, data: Entry, outcomes: Entry, known_until: int | None) -> History:
+def past(config: Config, data: Entry, outcomes: Entry, known_until: int | None) -> History:
+    """The tables that features are built from."""
     tables = {name: data.tables[name].path for name in ("plays", "tracks", "users", "errors")}
     streams = {name: table.path for name, table in outcomes.tables.items()}
     return History(
@@ -278,9 +281,11 @@ def _history(config: Config, data: Entry, outcomes: Entry, known_until: int | No
     )
 
 
-def _digests(entry: Entry, *names: str) -> list[str]:
+def digests(entry: Entry, *names: str) -> list[str]:
+    """Digests of an entry's tables, for a key."""
     return [f"{name} {entry.tables[name].digest}" for name in names]
 
 
-def _store(config: Config) -> Store:
+def store(config: Config) -> Store:
+    """Where the stages keep what they make."""
     return Store(config.store.path)

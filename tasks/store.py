@@ -124,7 +124,12 @@ class Store:
         return replace(made, reused=False)
 
     def find(self, step: str, key: str) -> Entry | None:
-        """The entry of ``key`` if it is there with every file at its size, else None."""
+        """The entry of ``key`` if it is there with every file at its size, else None.
+
+        Contents are not read again: every flow asks for every entry, and hashing gigabytes to find
+        them unchanged would cost more than much of the work that reuse saves. A size catches what
+        kills and full disks leave; entries are renamed into place whole and never written again.
+        """
         folder = self.root / step / key
         try:
             entry = json.loads((folder / "entry.json").read_text(encoding="utf-8"))
@@ -276,6 +281,8 @@ def _code(module: str) -> str:
                 for alias in node.names:
                     waiting += _files(f"{node.module}.{alias.name}")
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                if re.fullmatch(r"tasks(\.[a-z0-9_]+)+", node.value):  # imported by its name
+                    waiting += _files(node.value)
                 sql = ROOT / "sql" / f"{node.value}.sql"
                 if re.fullmatch(r"[a-z_]+/[a-z0-9_]+", node.value) and sql.is_file():
                     texts[str(sql.relative_to(ROOT))] = sql.read_text(encoding="utf-8")

@@ -8,6 +8,7 @@ from importlib.metadata import version
 
 from schemas.config import Tracking
 from schemas.errors import InputError
+from tasks.commands import mlflow_upgrade
 
 
 @contextmanager
@@ -54,7 +55,7 @@ def _unusable(settings: Tracking, error: Exception) -> InputError:
         return InputError(
             "the MLflow store is of another version", file=place, found=text.partition(". ")[0],
             expected=f"one that MLflow {version('mlflow')} made",
-            do=f"back it up and run `mlflow db upgrade {place}`, or choose another tracking.uri",
+            do=f"back it up and run `{mlflow_upgrade(settings.uri)}`, or choose another tracking.uri",
         )  # fmt: skip
     found = text.partition("[SQL")[0]
     return InputError(

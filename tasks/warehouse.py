@@ -12,6 +12,7 @@ import duckdb
 import polars as pl
 
 from schemas.config import Store
+from schemas.errors import InputError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -22,12 +23,20 @@ SQL = Path(__file__).resolve().parent.parent / "sql"
 class Warehouse:
     """An in-memory DuckDB session within ``store.memory_limit``; it spills into a scratch folder.
 
-    Relations are given by name, values as ``$parameters``: nothing is formatted into SQL.
+    Relations are given by name, values as ``$parameters``: nothing is formatted into SQL. Raises
+    ``InputError`` where ``store.path`` cannot be written.
     """
 
     def __init__(self, settings: Store) -> None:
-        settings.path.mkdir(parents=True, exist_ok=True)
-        self._scratch = tempfile.TemporaryDirectory(prefix=f".duckdb-{os.getpid()}-", dir=settings.path)
+        prefix = f".duckdb-{os.getpid()}-"
+        try:
+            settings.path.mkdir(parents=True, exist_ok=True)
+            self._scratch = tempfile.TemporaryDirectory(prefix=prefix, dir=settings.path)
+        except OSError as error:
+            raise InputError(
+                "cannot write to the store", file=settings.path, found=error.strerror,
+                do="choose another store.path or free the disk",
+            ) from error  # fmt: skip
         self._connection = duckdb.connect(
             config={
                 "memory_limit": settings.memory_limit,

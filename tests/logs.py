@@ -82,9 +82,10 @@ TRACKS = [
     {"track_id": "t4", "artist": "C", "duration_ms": 240_000, "year": 2016, "genres": ["g3"]},
 ]  # fmt: skip
 USERS = [
-    {"user_id": "u0", "city": "5", "age": 30, "gender": "female", "registered_via": "9",
-     "registered_at": date(2021, 2, 28)},
-    {"user_id": "u1", "city": "13", "age": None, "gender": "male", "registered_at": date(2015, 1, 1)},
+    {"user_id": "u0", "country": "SE", "city": "5", "age": 30, "gender": "female",
+     "registered_via": "9", "registered_at": date(2021, 2, 28)},
+    {"user_id": "u1", "country": "DE", "city": "13", "age": None, "gender": "male",
+     "registered_at": date(2015, 1, 1)},
     {"user_id": "u2"},
 ]  # fmt: skip
 

@@ -16,8 +16,8 @@ from schemas.loading import load
 
 ROOT = Path(__file__).resolve().parent.parent
 GROUPS = (
-    "dataset, source, simulation, store, labels, split, models, evaluation, audit, promotion, "
-    "tracking, output, visualize"
+    "dataset, source, simulation, store, labels, split, models, retrieval, lists, backtest, recommend, "
+    "similar, evaluation, audit, promotion, tracking, output, visualize"
 )
 
 
@@ -55,10 +55,10 @@ def test_every_shipped_configuration_loads(path: Path) -> None:
         ("models.lightgbm.learning_rate=2", "models.lightgbm.learning_rate", "2", "at most 1.0"),
         ("models.logistic.c=0", "models.logistic.c", "0", "more than 0.0"),
         ("source.max_refused_share=.nan", "source.max_refused_share", "nan", "at most 1.0"),
-        ("source.kind=csv", "source.kind", "csv", "one of 'simulated', 'spotify_export' or 'kkbox'"),
+        ("source.kind=csv", "source.kind", "csv", "one of 'simulated', 'spotify_export', 'kkbox', "),
         ("source.timezone=Mars/X", "source.timezone", "Mars/X", "a time zone name such as Europe"),
-        ("source.path=3", "source.path", "3", "a folder or .zip, or a list of them"),
-        ("source.path=''", "source.path", "", "a folder or .zip, or a list of them"),
+        ("source.path=3", "source.path", "3", "a folder, file or .zip, or a list of them"),
+        ("source.path=''", "source.path", "", "a folder, file or .zip, or a list of them"),
         ("split.holdout=2", "split.holdout", "2", "a share above 0 and below 1, or a UTC date such as"),
         ("split.holdout=soon", "split.holdout", "soon", "a number or a date such as 2024-01-31"),
         ("split.validation=0", "split.validation", "0", "a share above 0 and below 1"),
@@ -83,7 +83,8 @@ def test_a_bad_setting_is_named_with_its_value_and_what_is_allowed(
 def test_settings_that_contradict_each_other_name_the_one_to_change() -> None:
     told = refusal("source.kind=kkbox")
     assert (
-        "place: source.path | found: nothing | expected: a folder or .zip, for source.kind=kkbox" in told
+        "place: source.path | found: nothing | expected: a folder, file or .zip, for source.kind=kkbox"
+        in told
     )
     told = refusal("models.rankers=[lightgbm,logistic]", "models.champion_candidate=heuristic")
     assert "place: models.champion_candidate | found: heuristic" in told

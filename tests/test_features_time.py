@@ -266,7 +266,10 @@ def test_declarations_do_not_read_the_outcome_of_their_row(clock: str) -> None:
 @pytest.mark.parametrize("clock", ["time", "order"])
 def test_features_of_user_or_track_say_so(clock: str) -> None:
     """``needs`` follows from what a declaration reads: a key or column of the other side is a pair."""
-    of_user = {"user", "city", "gender", "registered_via", "age", "registered_year", "account_days"}
+    of_user = {
+        "user", "home_country", "city", "gender", "registered_via", "age", "registered_year",
+        "registered_day",
+    }  # fmt: skip
     of_track = {
         "track", "artist", "composer", "registrant", "genre", "language", "isrc_country",
         "year", "duration",

@@ -19,7 +19,7 @@ HEAVY = ("altair", "lightgbm", "mlflow", "numba", "prefect", "scipy", "sklearn",
 LOADING = re.compile(
     r"flows(?!\.__main__$)(\..+)?|tasks\.asof|tasks\.metrics\.kernels|tasks\.ranking\.served"
     r"|tasks\.simulation\.(kernel|kkbox|schedule|spotify|world)"
-    r"|tasks\.reporting|tasks\.report\.(?!(content|text|verdict|words)$).+"
+    r"|tasks\.retrieval\.(kernels|topk|topk_kernels|als|linear)|tasks\.(other_reports|reporting)|tasks\.report\.(?!(content|text|verdict|words)$).+"
 )
 LOCKED = re.compile(r"([a-z0-9][a-z0-9.-]*)==[^ ;]+( ; [^\\]+)? \\")
 WATCHED = ("os.mkdir", "socket.connect", "sqlite3.connect", "subprocess.Popen")

@@ -172,7 +172,8 @@ def garbage(path: Path) -> None:
     [
         (
             older,
-            r"of another version .* found: .*451aebb31d03.* what to do: back it up and run `mlflow db",
+            r"of another version .* found: .*451aebb31d03.* what to do: back it up and run "
+            r"`MLFLOW_DISABLE_TELEMETRY=true mlflow db upgrade sqlite:///",
         ),
         (newer, r"of another version .* found: .*ffffffffffff.* or choose another tracking.uri"),
         (garbage, r"cannot be used .* found: .*file is not a database"),

@@ -1,6 +1,6 @@
--- One row per play (or probe), in its order: everything that is known when it starts, with users,
--- tracks and people as dense integers. Lists are represented by their first element. The end and
--- the length of the play come along for later plays to look back at; no feature reads its own.
+-- One row per play (or probe): what is known when it starts, with its user and track as their places
+-- in features/users and features/tracks. The end and the length of the play come along for later
+-- plays to look back at; no feature reads its own.
 -- A start is its end less its length, and the end is rounded: what the start has below the log's
 -- resolution is the length itself. So ticks are whole units of the resolution, or a gap of 28 s in
 -- a log of minutes would tell that the play lasted 3:32. Others see the play from the tick after its
@@ -8,24 +8,13 @@
 with dim_tracks as (
     select
         track_id,
-        duration_ms,
-        year,
-        language,
-        isrc_country,
-        genres[1] as genre,
-        (row_number() over (order by track_id) - 1)::integer as track,
-        (dense_rank() over (order by artist) - 1)::integer as artist,
-        (dense_rank() over (order by composers[1]) - 1)::integer as composer,
-        (dense_rank() over (order by isrc_registrant) - 1)::integer as registrant,
-        artist is not null as has_artist,
-        composers[1] is not null as has_composer,
-        isrc_registrant is not null as has_registrant
+        (row_number() over (order by track_id) - 1)::integer as track
     from tracks
 ),
 
 dim_users as (
     select
-        *,
+        user_id,
         (row_number() over (order by user_id) - 1)::integer as user
     from users
 ),
@@ -33,7 +22,7 @@ dim_users as (
 grains as (
     select
         *,
-        case resolution when 'minute' then 60000 else 1000 end as grain
+        case resolution when 'day' then 86400000 when 'minute' then 60000 else 1000 end as grain
     from moments_of
 ),
 
@@ -41,7 +30,8 @@ local_plays as (
     select
         *,
         coalesce(epoch_ms(started_at) // grain * grain, seq) as tick,
-        timezone($timezone, started_at) as local_start
+        -- a date is the listener's own already, and has no hour
+        timezone(case resolution when 'day' then 'UTC' else $timezone end, started_at) as local_start
     from grains
 ),
 
@@ -54,23 +44,6 @@ moments as (
         (local_plays.ms_played / 1000)::float as seconds_played,
         dim_users.user,
         dim_tracks.track,
-        case when dim_tracks.has_artist then dim_tracks.artist end as artist,
-        case when dim_tracks.has_composer then dim_tracks.composer end as composer,
-        case when dim_tracks.has_registrant then dim_tracks.registrant end as registrant,
-        dim_tracks.genre,
-        dim_tracks.language,
-        dim_tracks.isrc_country,
-        dim_tracks.year::float as year,
-        (dim_tracks.duration_ms / 1000)::float as duration,
-        dim_users.city,
-        dim_users.gender,
-        dim_users.registered_via,
-        dim_users.age::float as age,
-        year(dim_users.registered_at)::float as registered_year,
-        case
-            when local_plays.started_at is not null
-                then ((local_plays.tick - epoch_ms(dim_users.registered_at)) / 86400000)::float
-        end as account_days,
         local_plays.platform,
         local_plays.country,
         local_plays.reason_start,
@@ -79,7 +52,7 @@ moments as (
         local_plays.source_type,
         local_plays.shuffle::float as shuffle,
         local_plays.offline::float as offline,
-        hour(local_plays.local_start)::float as hour,
+        case when local_plays.resolution <> 'day' then hour(local_plays.local_start)::float end as hour,
         isodow(local_plays.local_start)::float as day_of_week,
         month(local_plays.local_start)::float as month,
         (epoch_ms(local_plays.started_at) // 86400000)::integer as day

@@ -13,6 +13,7 @@ users as (
     select
         msno as user_id,
         nullif(trim(city), '') as city,
+        null::varchar as country,
         case when age > 0 and age < 75 then age end as age,
         case when lower(trim(gender)) in ('male', 'female') then lower(trim(gender)) end as gender,
         nullif(trim(registered_via), '') as registered_via,

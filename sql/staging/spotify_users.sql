@@ -3,6 +3,7 @@ with users as (
     select distinct
         user_id,
         null::varchar as city,
+        null::varchar as country,
         null::bigint as age,
         null::varchar as gender,
         null::varchar as registered_via,

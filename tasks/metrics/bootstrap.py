@@ -145,22 +145,47 @@ def _share(
     return share
 
 
-def _interval(value: float, replicates: NDArray[np.float64], metric: str, units: int) -> Interval:
+def percentiles(value: float, replicates: NDArray[np.float64], units: int) -> Interval:
     """The percentile interval; resamples where the metric is undefined are left out.
 
     One block resampled is always itself: its interval would have no width and mean nothing, so
-    the bounds are NaN. ``ece`` is a sum of absolute values, which the noise of a resample raises
-    once more, so that its percentiles can all lie above its value. Its interval is therefore the
-    hull of the percentiles and of their reflection at the value (the basic bootstrap interval,
-    Davison & Hinkley 1997, 5.2): wider than either, and never without the value.
+    the bounds are NaN, as they are where the value itself is undefined.
     """
     known = replicates[np.isfinite(replicates)]
     if units < 2 or not np.isfinite(value) or len(known) == 0:
         return Interval(value, float("nan"), float("nan"))
     low, high = (float(bound) for bound in np.quantile(known, (0.025, 0.975)))
-    if metric == "ece":
-        low, high = min(low, 2 * value - high), max(high, 2 * value - low)
     return Interval(value, low, high)
+
+
+def _interval(value: float, replicates: NDArray[np.float64], metric: str, units: int) -> Interval:
+    """The percentile interval, but for ``ece``.
+
+    ``ece`` is a sum of absolute values, which the noise of a resample raises once more, so that its
+    percentiles can all lie above its value. Its interval is therefore the hull of the percentiles
+    and of their reflection at the value (the basic bootstrap interval, Davison & Hinkley 1997,
+    5.2): wider than either, and never without the value.
+    """
+    found = percentiles(value, replicates, units)
+    if metric != "ece":
+        return found
+    low, high = min(found.low, 2 * value - found.high), max(found.high, 2 * value - found.low)
+    return Interval(value, low, high)
+
+
+def drawn(units: int, seed: int, batch: int) -> NDArray[np.uint8]:
+    """How often each block is in each of one batch of resamples: (units, ``LANES``).
+
+    A resample draws ``units`` blocks with replacement. The same seed and batch draw the same.
+    """
+    from tasks.metrics.kernels import LANES
+
+    random = np.random.default_rng([seed, batch])
+    # One byte is enough: a block drawn 256 times in as many draws as blocks does not happen.
+    weights = np.empty((units, LANES), dtype=np.uint8)
+    for lane in range(LANES):
+        weights[:, lane] = np.bincount(random.integers(0, units, units), minlength=units)
+    return weights
 
 
 @dataclass(frozen=True)
@@ -210,11 +235,7 @@ def _batch(models: Sequence[_Prepared], units: int, seed: int, batch: int) -> ND
     """All metrics of all models on one batch of resamples: (models, len(METRICS), LANES)."""
     from tasks.metrics.kernels import LANES, ranking_sums, weighted_sums
 
-    random = np.random.default_rng([seed, batch])
-    # One byte is enough: a block drawn 256 times in as many draws as blocks does not happen.
-    weights = np.empty((units, LANES), dtype=np.uint8)
-    for lane in range(LANES):
-        weights[:, lane] = np.bincount(random.integers(0, units, units), minlength=units)
+    weights = drawn(units, seed, batch)
     results = np.empty((len(models), len(METRICS), LANES))
     for place, model in enumerate(models):
         ranking = np.empty((2, LANES))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tasks.ranking import base_rate, boosting, heuristic, logistic
+from tasks.ranking import base_rate, boosting, heuristic, lambdamart, logistic
 from tasks.ranking.protocol import Kind
 
 RANKERS: Mapping[str, Kind] = {
@@ -12,4 +12,5 @@ RANKERS: Mapping[str, Kind] = {
     "heuristic": heuristic,
     "logistic": logistic,
     "lightgbm": boosting,
+    "lambdamart": lambdamart,
 }

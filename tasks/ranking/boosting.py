@@ -1,4 +1,7 @@
-"""LightGBM, the primary ranker: native booster, Arrow in; seeded, validation stops and calibrates."""
+"""LightGBM, the primary ranker: native booster, Arrow in; seeded, validation stops and calibrates.
+
+``fit`` minimises the log loss of rows, ``tasks/ranking/lambdamart.py`` orders rows within groups.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ import polars as pl
 from schemas.errors import InputError
 from tasks.ranking.calibration import NONE, Calibration, calibrate
 from tasks.ranking.encoding import Encoding, learn
-from tasks.ranking.protocol import Probabilities, Ranker, Task
+from tasks.ranking.protocol import Floats, Probabilities, Ranker, Task
 
 if TYPE_CHECKING:
     import lightgbm
@@ -31,9 +34,17 @@ class Boosting:
     calibration: Calibration
     facts: dict[str, Any]
 
+    def order(self, frame: pl.DataFrame) -> Floats:
+        """Sums of leaf values."""
+        return _raw(self.booster, self.encoding, frame)
+
+    def probability(self, order: Floats) -> Probabilities:
+        """Calibrated probabilities."""
+        return self.calibration.apply(_logistic(order))
+
     def score(self, frame: pl.DataFrame) -> Probabilities:
         """Calibrated probabilities."""
-        return self.calibration.apply(_raw(self.booster, self.encoding, frame))
+        return self.probability(self.order(frame))
 
     def save(self, folder: Path) -> None:
         """Write ``booster.txt`` and ``model.json``."""
@@ -58,11 +69,16 @@ class Boosting:
 
 def fit(task: Task) -> Ranker:
     """Fit with early stopping on validation, or with ``like``'s number of trees on all data."""
+    return grow(task, {"objective": "binary"}, None)
+
+
+def grow(task: Task, objective: dict[str, Any], group: str | None) -> Boosting:
+    """``fit`` with an objective of LightGBM's; ``group``: the column of its lists, if it knows any."""
     lightgbm = _library()
     settings = task.settings.lightgbm
     encoding = learn(task.train, task.columns, task.settings.min_category_share)
     parameters = {
-        "objective": "binary",
+        **objective,
         "learning_rate": settings.learning_rate,
         "num_leaves": settings.num_leaves,
         "min_data_in_leaf": settings.min_data_in_leaf,
@@ -78,12 +94,12 @@ def fit(task: Task) -> Ranker:
     }
     started = time.perf_counter()
     levels = list(encoding.levels)
-    train = _dataset(task.train, encoding, levels, None)
+    train = _dataset(task.train, encoding, levels, group, None)
     callbacks = []
     valid = []
     trees = task.like.facts["trees"] if task.like is not None else settings.max_trees
     if task.validation is not None and settings.early_stopping:
-        valid = [_dataset(task.validation, encoding, levels, train)]
+        valid = [_dataset(task.validation, encoding, levels, group, train)]
         callbacks = [lightgbm.early_stopping(settings.early_stopping, verbose=False)]
     booster = lightgbm.train(parameters, train, trees, valid_sets=valid, callbacks=callbacks)
     seconds = time.perf_counter() - started
@@ -94,7 +110,7 @@ def fit(task: Task) -> Ranker:
     }
     calibration = task.like.calibration if isinstance(task.like, Boosting) else NONE
     if task.validation is not None:
-        raw = _raw(booster, encoding, task.validation)
+        raw = _logistic(_raw(booster, encoding, task.validation))
         calibration, losses = calibrate(raw, task.validation["target"].to_numpy())
         facts["calibration"] = calibration.kind
         facts["calibration_log_loss"] = losses
@@ -109,20 +125,29 @@ def load(folder: Path) -> Ranker:
     return Boosting(booster, encoding, Calibration.from_json(saved["calibration"]), saved["facts"])
 
 
-def _raw(booster: lightgbm.Booster, encoding: Encoding, frame: pl.DataFrame) -> Probabilities:
+def _logistic(order: Floats) -> Probabilities:
+    return 1 / (1 + np.exp(-np.clip(order, -35, 35)))
+
+
+def _raw(booster: lightgbm.Booster, encoding: Encoding, frame: pl.DataFrame) -> Floats:
     out = np.empty(frame.height)
     for start in range(0, frame.height, CHUNK):
         chunk = encoding.apply(frame.slice(start, CHUNK))
-        out[start : start + CHUNK] = np.asarray(booster.predict(chunk.to_arrow()))
+        out[start : start + CHUNK] = np.asarray(booster.predict(chunk.to_arrow(), raw_score=True))
     return out
 
 
 def _dataset(
-    frame: pl.DataFrame, encoding: Encoding, levels: list[str], reference: lightgbm.Dataset | None
+    frame: pl.DataFrame,
+    encoding: Encoding,
+    levels: list[str],
+    group: str | None,
+    reference: lightgbm.Dataset | None,
 ) -> lightgbm.Dataset:
     dataset: lightgbm.Dataset = _library().Dataset(
         encoding.apply(frame).to_arrow(),
         label=frame["target"].cast(pl.Float32).to_numpy(),
+        group=frame[group].rle().struct.field("len").to_numpy() if group else None,
         categorical_feature=levels,
         reference=reference,
         free_raw_data=True,

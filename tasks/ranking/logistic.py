@@ -13,7 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tasks.ranking.encoding import Encoding, learn
-from tasks.ranking.protocol import Probabilities, Ranker, Task
+from tasks.ranking.protocol import Floats, Probabilities, Ranker, Task
 
 CHUNK = 262_144  # rows expanded to one-hot at a time
 
@@ -31,13 +31,20 @@ class Logistic:
     rows: int
 
     def score(self, frame: pl.DataFrame) -> Probabilities:
-        """Probabilities, expanded chunk by chunk."""
+        """Probabilities."""
+        return self.probability(self.order(frame))
+
+    def probability(self, order: Floats) -> Probabilities:
+        """The logistic function of the log odds."""
+        return 1 / (1 + np.exp(-np.clip(order, -35, 35)))
+
+    def order(self, frame: pl.DataFrame) -> Floats:
+        """Log odds, expanded chunk by chunk."""
         weights = np.array(self.weights)
         out = np.empty(frame.height)
         for start in range(0, frame.height, CHUNK):
             chunk = self.encoding.apply(frame.slice(start, CHUNK))
-            linear = self._expand(chunk) @ weights + self.intercept
-            out[start : start + CHUNK] = 1 / (1 + np.exp(-np.clip(linear, -35, 35)))
+            out[start : start + CHUNK] = self._expand(chunk) @ weights + self.intercept
         return out
 
     def _expand(self, encoded: pl.DataFrame) -> NDArray[np.float64]:

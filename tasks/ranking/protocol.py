@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from schemas.config import Models
 
-Probabilities = NDArray[np.float64]
+Floats = NDArray[np.float64]
+Probabilities = Floats
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,8 @@ class Task:
     """What to fit on: rows with ``target`` (bool, never null) and the feature columns.
 
     ``validation`` may be used for early stopping, calibration and nothing else; without it
-    (a refit on all data) the model takes over ``like``'s size and calibration.
+    (a refit on all data) the model takes over ``like``'s size and calibration. ``group`` names the
+    column by which rows lie in lists, for rankers that learn an order.
     """
 
     columns: tuple[Column, ...]
@@ -37,6 +39,7 @@ class Task:
     settings: Models
     threads: int
     like: Ranker | None = None
+    group: str | None = None
 
 
 class Ranker(Protocol):
@@ -53,6 +56,18 @@ class Ranker(Protocol):
     @property
     def facts(self) -> dict[str, Any]:
         """What the report tells of the fit; JSON."""
+        ...
+
+
+class ListRanker(Ranker, Protocol):
+    """A ranker whose order is finer than its probabilities, which calibration may make equal."""
+
+    def order(self, frame: pl.DataFrame) -> Floats:
+        """What lists are sorted by, larger first."""
+        ...
+
+    def probability(self, order: Floats) -> Probabilities:
+        """Probability of the target for values of ``order``."""
         ...
 
 

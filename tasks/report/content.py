@@ -151,7 +151,40 @@ class Report:
         return next((model for model in self.models if model.name == name), None)
 
 
-def to_json(report: Report) -> str:
+@dataclass(frozen=True)
+class Evaluated:
+    """A registered model on plays that it was not fitted on.
+
+    ``version`` is the one that was scored, ``asked_for`` the alias or number that led to it and
+    ``refit`` the version behind that, where it is a refit on all of this data and could not be scored
+    itself. ``window`` is half-open, as in ``Report``. ``base_rate`` are the metrics of the constant
+    ``share_true``, the best that a constant can do on these plays, and ``difference`` is the model
+    minus it on the same resamples. ``lineage`` as in ``Report``, without keys.
+    """
+
+    verdict: str
+    model: str
+    version: int
+    asked_for: str
+    refit: int | None
+    run: str
+    dataset: str
+    target: Literal["completed", "repeat"]
+    target_sentence: str
+    timezone: str
+    created: datetime
+    window: Window
+    share_true: float
+    threshold: float
+    resampling_unit: str
+    resampling_units: int
+    metrics: Mapping[str, Interval]
+    base_rate: Mapping[str, Interval]
+    difference: Mapping[str, Interval]
+    lineage: Lineage
+
+
+def to_json(report: Report | Evaluated) -> str:
     """The report as JSON, keys sorted, moments in ISO 8601; what is not a number becomes null."""
     return json.dumps(_plain(asdict(report)), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 

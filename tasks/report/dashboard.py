@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tasks.report import page
 from tasks.report.charts import Figure
@@ -68,18 +68,27 @@ def dashboard(report: Report, verdict: str, figures: Sequence[Figure], missing: 
     return page.page(f"{report.dataset}: {report.target}", target, body, foot)
 
 
-def redrawn(figures: Sequence[Figure], facts: dict[str, tuple[str, str]], missing: Sequence[str]) -> str:
-    """The page of figures drawn from a scored_samples.csv alone; ``facts`` are its key numbers."""
+def redrawn(
+    figures: Sequence[Figure],
+    facts: Mapping[str, tuple[str, str]],
+    missing: Sequence[str],
+    title: str,
+    kind: str,
+    verdict: str,
+) -> str:
+    """The page of figures drawn from a scored_samples.csv alone; ``facts`` are its key numbers.
+
+    ``verdict`` may be empty.
+    """
     body = [
+        *([page.paragraph(verdict, "verdict")] if verdict else []),
         page.cards(facts),
         page.heading("Figures"),
         page.gallery(figures),
         page.heading("Not in the scored plays"),
         page.listing(missing),
     ]
-    return page.page(
-        "Scored plays", "redrawn from scored_samples.csv", body, "This page fetches nothing."
-    )
+    return page.page(title, kind, body, "This page fetches nothing.")
 
 
 def _cards(report: Report) -> dict[str, tuple[str, str]]:

@@ -15,6 +15,25 @@ from schemas.errors import InputError
 from tasks.report.charts import Figure
 from tasks.store import in_use
 
+# What tells whose report lies in a folder; the first that is there decides.
+MARKS = {
+    "model_metrics.json": "retrain",
+    "evaluation.json": "evaluate",
+    "figures/dashboard.html": "visualize",
+    "scored_samples.csv": "visualize",
+}
+EVALUATION = ("evaluation.json", "EVALUATION.md")
+
+
+def room(folder: Path, command: str, below: str) -> Path:
+    """Where ``command`` writes its report when it is asked to write into ``folder``.
+
+    Into ``folder`` itself where no report lies, or one of the same command, which is replaced; where
+    another command's lies, into the folder ``below`` in it, so that nothing of that is lost.
+    """
+    owner = next((whose for mark, whose in MARKS.items() if os.access(folder / mark, os.F_OK)), command)
+    return folder if owner == command else folder / below
+
 
 @contextmanager
 def staged(folder: Path) -> Iterator[Path]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
@@ -11,9 +13,10 @@ from schemas.config import Store
 from schemas.errors import InputError
 from schemas.tables import Scored, columns
 from tasks.report import FIGURES, dashboard, figures, page
+from tasks.report.charts import Figure
 from tasks.report.files import relative, staged, write_figures, write_text
 from tasks.report.text import count
-from tasks.report.words import UNNAMED
+from tasks.report.words import UNNAMED, Words
 
 THRESHOLD = 0.5  # the file does not carry the one that validation chose
 _MOMENT = "%Y-%m-%dT%H:%M:%S%.fZ"
@@ -26,6 +29,26 @@ _RULES = {
 }
 
 
+@dataclass(frozen=True)
+class About:
+    """What is known of scored plays beside them: the file alone tells none of it."""
+
+    title: str = "Scored plays"
+    kind: str = "redrawn from scored_samples.csv"
+    verdict: str = ""
+    words: Words = UNNAMED
+    threshold: float = THRESHOLD
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Figures of scored plays, lines on those that could not be drawn, and the key numbers."""
+
+    figures: list[Figure]
+    missing: list[str]
+    facts: Mapping[str, tuple[str, str]]
+
+
 def redraw(scored_csv: Path, folder: Path, store: Store, timezone: str = "UTC") -> list[Path]:
     """Write figures/*.svg, figures/dashboard.html and visualization_summary.md; return their paths.
 
@@ -34,6 +57,16 @@ def redraw(scored_csv: Path, folder: Path, store: Store, timezone: str = "UTC") 
     Raises ``InputError``, naming the line, for a file that is not one, and where ``folder`` cannot
     be written.
     """
+    drawn = draw(scored_csv, store, timezone, About())
+    with staged(folder) as place:
+        put(drawn, About(), place)
+        files = relative(place)
+        forget(drawn, folder)
+    return [folder / path for path in files]
+
+
+def draw(scored_csv: Path, store: Store, timezone: str, about: About) -> Drawn:
+    """The figures that a scored_samples.csv allows; raises ``InputError`` as ``redraw`` does."""
     frame = read(scored_csv)
     with tempfile.TemporaryDirectory() as scratch:
         scored = Path(scratch) / "scored.parquet"
@@ -43,8 +76,8 @@ def redraw(scored_csv: Path, folder: Path, store: Store, timezone: str = "UTC") 
                 scored=scored,
                 models={"predicted_probability": "predicted_probability"},
                 candidate="predicted_probability",
-                threshold=THRESHOLD,
-                words=UNNAMED,
+                threshold=about.threshold,
+                words=about.words,
                 timezone=timezone,
             ),
             store,
@@ -59,12 +92,23 @@ def redraw(scored_csv: Path, folder: Path, store: Store, timezone: str = "UTC") 
             "over the same plays",
         ),
     }
-    with staged(folder) as place:
-        write_figures(place, drawn)
-        write_text(place / "figures/dashboard.html", dashboard.redrawn(drawn, facts, missing))
-        write_text(place / "visualization_summary.md", page.figures_page(drawn, missing))
-        files = relative(place)
-    return [folder / path for path in files]
+    return Drawn(drawn, missing, facts)
+
+
+def put(drawn: Drawn, about: About, place: Path) -> None:
+    """Write figures, dashboard and summary into a staged folder."""
+    shown = dashboard.redrawn(
+        drawn.figures, drawn.facts, drawn.missing, about.title, about.kind, about.verdict
+    )
+    write_figures(place, drawn.figures)
+    write_text(place / "figures/dashboard.html", shown)
+    write_text(place / "visualization_summary.md", page.figures_page(drawn.figures, drawn.missing))
+
+
+def forget(drawn: Drawn, folder: Path) -> None:
+    """Remove figures that an earlier run drew in ``folder`` and this one could not: no longer true."""
+    for name in set(FIGURES) - {each.name for each in drawn.figures}:
+        (folder / "figures" / f"{name}.svg").unlink(missing_ok=True)
 
 
 def read(path: Path) -> pl.DataFrame:

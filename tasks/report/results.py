@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from tasks.report.content import METRIC_NAMES, Report, display
+from tasks.report.content import METRIC_NAMES, Lineage, Report, display
 from tasks.report.tables import by_gain
 from tasks.report.text import count, flat, moment, number, percent, plain, short, table
 
-MOST_FILES = 40  # raw files listed on a page; model_metrics.json has all
+MOST_FILES = 5  # raw files listed on a page; the report's JSON has all
 
 
 def results(report: Report, sentence: str, notes: Sequence[str], playlist: int | None) -> str:
@@ -141,15 +141,20 @@ def _mirrored(report: Report, place: int, baseline: str) -> bool:
 
 def lineage_table(report: Report) -> tuple[list[str], list[list[str]]]:
     """Header and rows of what leads back to the run, its tables and its raw files."""
-    files = list(report.lineage.files.items())
     rows = [[name, value] for name, value in report.mlflow.items()]
-    rows += [[f"table {name}", digest[:16]] for name, digest in report.lineage.tables.items()]
-    rows += [[f"step {name}", key[:16]] for name, key in report.lineage.keys.items()]
-    rows += [[f"raw file {name}", digest[:16]] for name, digest in files[:MOST_FILES]]
-    rest = len(files) - MOST_FILES
-    rows += [["raw files not listed here", f"{rest:,}, all in model_metrics.json"]] if rest > 0 else []
+    rows += origin_rows(report.lineage, "model_metrics.json")
     rows += [[f"seconds: {name}", f"{value:,.1f}"] for name, value in report.seconds.items()]
     return ["what", "value"], [*rows, ["written", f"{report.created:%Y-%m-%d %H:%M} UTC"]]
+
+
+def origin_rows(lineage: Lineage, full: str) -> list[list[str]]:
+    """Rows on tables, steps and the first raw files; the file ``full`` has all of these."""
+    files = list(lineage.files.items())
+    rows = [[f"table {name}", digest[:16]] for name, digest in lineage.tables.items()]
+    rows += [[f"step {name}", key[:16]] for name, key in lineage.keys.items()]
+    rows += [[f"raw file {name}", digest[:16]] for name, digest in files[:MOST_FILES]]
+    rest = len(files) - MOST_FILES
+    return rows + ([["raw files", f"and {rest:,} more (all in {full})"]] if rest > 0 else [])
 
 
 def _meaning(report: Report) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 from tasks.metrics.binary import Interval
 from tasks.report.content import ModelResult, Report, Window, display
@@ -47,25 +48,51 @@ def verdict(report: Report) -> str:
     return sentence
 
 
+def against_base_rate(
+    what: str, target_sentence: str, window: Window, units: int, unit: str, difference: Interval
+) -> str:
+    """One plain sentence on a registered model: better or worse than the base rate, or not to be told.
+
+    ``what`` names the model, ``difference`` is its log loss minus the base rate's, paired.
+    """
+    small = _undecided(window, "the window", units, unit, [difference])
+    if small is not None:
+        return f"Too little data to say whether {what} beats the base rate: {small}."
+    question = f"whether {target_sentence}"
+    reason = f"log loss is {_difference('base_rate', difference)}"
+    if difference.high < 0:
+        return f"{what} predicts {question} better than the base rate: {reason}."
+    if difference.low > 0:
+        return f"{what} predicts {question} worse than the base rate: {reason}."
+    return f"{what} is not shown to beat the base rate at predicting {question}: {reason}."
+
+
 def _too_little(report: Report, candidate: ModelResult | None, holdout: Window | None) -> str | None:
     """Why the holdout cannot decide anything, or None."""
     if candidate is None or holdout is None or holdout.rows == 0:
         return "the model was not scored on a holdout"
-    share = holdout.positive_share
-    positives = round(holdout.rows * share) if share is not None and math.isfinite(share) else 0
-    rarer = min(positives, holdout.rows - positives)
+    told = [each["log_loss"] for each in candidate.differences.values() if "log_loss" in each]
+    return _undecided(holdout, "the holdout", report.resampling_units, report.resampling_unit, told)
+
+
+def _undecided(
+    window: Window, place: str, units: int, unit: str, differences: Iterable[Interval]
+) -> str | None:
+    """Why a window's plays cannot decide anything, or None."""
+    share = window.positive_share
+    positives = round(window.rows * share) if share is not None and math.isfinite(share) else 0
+    rarer = min(positives, window.rows - positives)
     if rarer < FEWEST_OF_A_CLASS:
         return (
-            f"the holdout has {holdout.rows:,} plays, {positives:,} of them true; "
+            f"{place} has {window.rows:,} plays, {positives:,} of them true; "
             f"at least {FEWEST_OF_A_CLASS} true and {FEWEST_OF_A_CLASS} false ones are needed"
         )
-    if report.resampling_units < FEWEST_UNITS:
+    if units < FEWEST_UNITS:
         return (
-            f"the holdout has only {report.resampling_units:,} independent units "
-            f"({report.resampling_unit}); at least {FEWEST_UNITS} are needed"
+            f"{place} has only {units:,} independent units ({unit}); at least {FEWEST_UNITS} are needed"
         )
-    told = [each["log_loss"] for each in candidate.differences.values() if "log_loss" in each]
-    if not told or any(not math.isfinite(bound) for each in told for bound in (each.low, each.high)):
+    bounds = [bound for each in differences for bound in (each.low, each.high)]
+    if not bounds or not all(map(math.isfinite, bounds)):
         return "no interval could be computed for the difference in log loss"
     return None
 

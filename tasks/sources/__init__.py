@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from schemas.config import Source
-from tasks.sources import kkbox, spotify_export
+from tasks.sources import hetrec, kkbox, lastfm_1k, scrobbles, spotify_export
 from tasks.warehouse import Warehouse
 
 
@@ -32,11 +32,18 @@ class Reader(Protocol):
         Each has exactly the columns of its model in ``schemas.tables``, in order. A value that
         cannot be read is null, its row stays: validation refuses it and says where it was. In
         ``raw_plays``, a timed source gives ``started_at = ended_at - ms_played`` and ``seq`` 0
-        (both are settled when plays are put in order); a source without a clock gives the row's
-        number. ``scratch`` may hold intermediate files; it is removed afterwards. Returns facts
-        for the report: what was read, set apart, seen and not used.
+        (both are settled when plays are put in order), and one that measures no lengths
+        ``started_at = ended_at``; a source without a clock gives the row's number. ``scratch``
+        may hold intermediate files; it is removed afterwards. Returns facts for the report: what
+        was read, set apart, seen and not used.
         """
         ...
 
 
-READERS: Mapping[str, Reader] = {"spotify_export": spotify_export, "kkbox": kkbox}
+READERS: Mapping[str, Reader] = {
+    "spotify_export": spotify_export,
+    "kkbox": kkbox,
+    "lastfm_hetrec": hetrec,
+    "lastfm_1k": lastfm_1k,
+    "scrobbles": scrobbles,
+}

@@ -35,6 +35,7 @@ UNOPENED = re.compile(
     r"searchqueries|marquee|carthing|wrapped|yoursoundcapsule|playlist)\d*( ?\(\d+\))?\.json",
     re.IGNORECASE,
 )
+NESTED = "ignored: .zip inside of a .zip"  # among the files never opened: no archive is unpacked twice
 BLOCK = 1 << 20
 
 
@@ -69,7 +70,8 @@ def raw_paths(settings: Source) -> list[Path]:
 def unpack(settings: Source, scratch: Path) -> tuple[list[RawFile], Counter[str]]:
     """The export's .json files, those of archives unpacked into ``scratch``, sorted by name.
 
-    Also returns how many files of each name are never opened. Raises ``InputError`` for a broken,
+    Also returns how many files of each name are never opened, and under ``NESTED`` how many archives
+    lie inside of archives. Raises ``InputError`` for a broken,
     encrypted or unsafe archive, and for one of more than ``source.max_unzipped_mb``.
     """
     found: list[RawFile] = []
@@ -171,7 +173,9 @@ def _unzip(archive: _Archive, into: Path, limit: int) -> tuple[list[RawFile], Co
     try:
         into.mkdir(parents=True)
         with zipfile.ZipFile(archive.path) as unzipped:
-            for number, (name, info) in enumerate(_members(archive, unzipped)):
+            members = _members(archive, unzipped)
+            unopened[NESTED] += sum(_nested(info) for info in unzipped.infolist())
+            for number, (name, info) in enumerate(members):
                 if not _wanted(name.name):
                     unopened[_plain(name.name)] += 1
                     continue
@@ -198,6 +202,11 @@ def _unzip(archive: _Archive, into: Path, limit: int) -> tuple[list[RawFile], Co
             do="check that it can be read and that the disk has room",
         ) from error  # fmt: skip
     return found, unopened
+
+
+def _nested(info: zipfile.ZipInfo) -> bool:
+    path = PurePosixPath(info.filename)
+    return not info.is_dir() and path.suffix.lower() == ".zip" and not any(map(_junk, path.parts))
 
 
 def _members(

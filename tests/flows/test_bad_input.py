@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import resource
 import shutil
 from collections.abc import Callable, Iterator
@@ -279,6 +280,34 @@ def test_visualize_draws_the_figures_again(simulated: Place, tmp_path: Path) -> 
     assert (output / "figures/roc.svg").is_file()
 
 
+def test_visualize_into_the_folder_of_a_fuller_report_loses_nothing(
+    simulated: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "output"
+    shutil.copytree(simulated.output, output)
+    before = {path: path.read_bytes() for path in files(output)}
+    capsys.readouterr()
+    assert simulated.run("visualize", f"output.dir={output}") == 0
+    assert capsys.readouterr().out.strip().endswith(f"report: {output}/visualize/figures/dashboard.html")
+    assert {path: path.read_bytes() for path in before} == before
+    assert {path.relative_to(output).parts[0] for path in set(files(output)) - set(before)} == {
+        "visualize"
+    }
+
+
+def test_visualize_names_a_store_that_cannot_be_written(
+    simulated: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    scored = simulated.output / "scored_samples.csv"
+    settings = (f"visualize.scored_samples={scored}", f"output.dir={tmp_path / 'out'}")
+    capsys.readouterr()
+    assert simulated.run("visualize", *settings, f"store.path={tmp_path / 'file' / 'below'}") == 2
+    shown = refusal(capsys)
+    assert "cannot write to the store" in shown
+    assert "store.path" in shown
+
+
 def test_evaluate_needs_a_registered_model(simulated: Place, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     assert simulated.run("evaluate", "evaluation.model=9") == 2
@@ -311,19 +340,57 @@ def test_evaluate_refuses_plays_that_the_model_was_fitted_on(
 
 
 def test_evaluate_gives_the_numbers_of_the_report_on_the_same_plays(
-    simulated: Place, capsys: pytest.CaptureFixture[str]
+    simulated: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """It was retrained into ``output``: the evaluation goes below it and leaves the rest as it is."""
+    output = tmp_path / "output"
+    shutil.copytree(simulated.output, output)
     told = json.loads((simulated.output / "model_metrics.json").read_text())
     (lightgbm,) = [model for model in told["models"] if model["name"] == "lightgbm"]
     capsys.readouterr()
-    assert simulated.run("evaluate") == 0
+    assert simulated.run("evaluate", f"output.dir={output}") == 0
     shown = capsys.readouterr().out
+    below = output / "evaluate-v1"  # of the champion, refitted on all plays, the evaluated version
     for metric in ("log_loss", "auc", "brier", "f1"):
         numbers = lightgbm["metrics"][metric]
         assert (
             f"{metric}: {numbers['value']:.4f} ({numbers['low']:.4f} to {numbers['high']:.4f})" in shown
         )
     assert f"plays: {simulated.scored().height}" in shown
+    assert f"report: {below}/EVALUATION.md and {below}/figures/dashboard.html" in shown
+    before = {path.relative_to(simulated.output) for path in files(simulated.output)}
+    after = {path.relative_to(output) for path in files(output)}
+    assert {path.parts[0] for path in after - before} == {"evaluate-v1"}
+    for path in before:
+        assert (output / path).read_bytes() == (simulated.output / path).read_bytes()
+    assert (below / "scored_samples.csv").read_bytes() == (
+        simulated.output / "scored_samples.csv"
+    ).read_bytes()
+
+    read = json.loads((below / "evaluation.json").read_text())
+    assert (read["model"], read["version"]) == ("encore-demo-completed", 1)
+    assert (read["asked_for"], read["refit"]) == ("champion", 2)
+    assert read["lineage"]["tables"].items() <= told["lineage"]["tables"].items()
+    assert read["lineage"]["files"] == told["lineage"]["files"]
+    holdout = told["windows"]["holdout"]
+    assert holdout["start"] <= read["window"]["start"] < read["window"]["end"] == holdout["end"]
+    share = float(simulated.scored()["target"].to_numpy().mean())
+    entropy = -(share * math.log(share) + (1 - share) * math.log(1 - share))
+    assert read["base_rate"]["log_loss"]["value"] == pytest.approx(entropy)
+    assert read["difference"]["log_loss"]["value"] == pytest.approx(
+        lightgbm["metrics"]["log_loss"]["value"] - entropy
+    )
+    page = (below / "EVALUATION.md").read_text().splitlines()
+    assert page[2] == f"**{read['verdict']}**"
+    run, _ = latest("evaluate")
+    assert read["verdict"] in artifacts(run)["verdict"]
+    assert artifacts(run)["progress"] == 100
+
+    again = {path: path.read_bytes() for path in files(below)}
+    assert simulated.run("evaluate", f"output.dir={output}") == 0
+    assert {path: path.read_bytes() for path in files(below)} == again
+    states = {task.name: task.state.name for task in latest("evaluate")[1]}
+    assert states["evaluate registered model"] == "Reused"
 
 
 def test_a_fault_of_ours_is_code_1_with_a_trace_and_says_what_to_do(

@@ -16,6 +16,7 @@ import polars as pl
 import pytest
 
 from schemas.config import Config
+from tasks.commands import mlflow_server
 from tasks.report import FIGURES
 from tests.flows.conftest import Place, artifacts, latest, logs
 
@@ -270,6 +271,7 @@ def test_prefect_shows_what_a_person_looks_for(first: tuple[Place, Any]) -> None
     assert {row["table"] for row in json.loads(shown["tables"])} >= {"plays", "tracks", "users"}
     parent, _ = runs(first[0])
     assert parent.info.run_id in shown["mlflow-run"]
+    assert mlflow_server(first[0].loaded.tracking.uri) in shown["mlflow-run"]
     assert "LightGBM" in shown["verdict"]
     assert "failure" not in shown
     assert any("featurize" in line and " rows " in line for line in logs(run))

@@ -28,7 +28,10 @@ SETTINGS = Models(
         max_trees=200, num_leaves=7, learning_rate=0.1, early_stopping=10, min_data_in_leaf=10
     )
 )
-AUC = {"base_rate": (0.5, 0.5), "heuristic": (0.7, 1), "logistic": (0.75, 1), "lightgbm": (0.75, 1)}
+AUC = {
+    "base_rate": (0.5, 0.5), "heuristic": (0.7, 1), "logistic": (0.75, 1), "lightgbm": (0.75, 1),
+    "lambdamart": (0.75, 1),
+}  # fmt: skip
 
 
 def world(seed: int, rows: int) -> pl.DataFrame:
@@ -50,6 +53,7 @@ def world(seed: int, rows: int) -> pl.DataFrame:
             "platform": platform,
             "country": rng.choice(["DE", "SE"], rows),
             "target": rng.random(rows) < 1 / (1 + np.exp(-odds)),
+            "list": np.arange(rows, dtype=np.int64) // 20,
         }
     )
     unknown = pl.Series(missing)
@@ -61,7 +65,7 @@ def world(seed: int, rows: int) -> pl.DataFrame:
 
 
 TRAIN, VALIDATION, HOLDOUT = world(1, 2_000), world(2, 800), world(3, 1_000)
-TASK = Task(COLUMNS, TRAIN, VALIDATION, SETTINGS, threads=1)
+TASK = Task(COLUMNS, TRAIN, VALIDATION, SETTINGS, threads=1, group="list")
 
 
 @pytest.fixture(scope="module", params=RANKERS)
@@ -73,6 +77,18 @@ def name(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def model(name: str) -> Ranker:
     return RANKERS[name].fit(TASK)
+
+
+LIST_RANKERS = ("logistic", "lightgbm", "lambdamart")
+
+
+@pytest.mark.parametrize("ranker", LIST_RANKERS)
+def test_lists_are_sorted_by_what_probabilities_grow_with(ranker: str) -> None:
+    model: Any = RANKERS[ranker].fit(TASK)
+    order = model.order(HOLDOUT)
+    assert_array_equal(model.probability(order), model.score(HOLDOUT))
+    assert (np.diff(model.probability(np.sort(order))) >= 0).all()
+    assert len(np.unique(order)) >= len(np.unique(model.score(HOLDOUT)))
 
 
 def test_the_contract_names_every_ranker() -> None:

@@ -16,7 +16,7 @@ import pytest
 from schemas import tables
 from schemas.config import Source, Store
 from schemas.errors import InputError
-from tasks.sources import kkbox
+from tasks.sources import kkbox, records
 from tasks.warehouse import Warehouse
 
 FIXTURE = Path(__file__).parent.parent / "fixtures" / "kkbox"
@@ -94,9 +94,9 @@ def test_tracks_are_cleaned(staged: Any) -> None:
 def test_users_are_cleaned(staged: Any) -> None:
     users = staged(FIXTURE)[0]["users"]
     assert users.rows() == [
-        ("ann=", "13", 43, "female", "9", date(2012, 7, 3), date(2017, 10, 6)),
-        ("bob=", "1", None, None, "7", date(2011, 8, 20), None),
-        ("cid=", "5", None, None, "4", None, date(2017, 9, 20)),
+        ("ann=", "13", None, 43, "female", "9", date(2012, 7, 3), date(2017, 10, 6)),
+        ("bob=", "1", None, None, None, "7", date(2011, 8, 20), None),
+        ("cid=", "5", None, None, None, "4", None, date(2017, 9, 20)),
     ]
 
 
@@ -139,7 +139,7 @@ def test_malformed_records_stay_as_nulls_at_their_place(folder: Path, staged: An
 
 
 def test_positions_hold_over_blocks(folder: Path, staged: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kkbox, "BLOCK_BYTES", 1 << 16)
+    monkeypatch.setattr(records, "BLOCK_BYTES", 1 << 16)
     lines = [f"user{i},song{i % 97},tab,screen,type,{i % 2}" for i in range(60_000)]
     for place in (0, 17, 4_000, 59_999):
         lines[place] = "too,short"

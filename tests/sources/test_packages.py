@@ -15,7 +15,7 @@ import pytest
 
 from schemas.config import Source
 from schemas.errors import InputError
-from tasks.sources.packages import _account, raw_paths, unpack
+from tasks.sources.packages import NESTED, _account, raw_paths, unpack
 
 RECORDS = json.dumps([{"endTime": "2021-03-04 05:06"}])
 
@@ -93,6 +93,24 @@ def test_an_archive_as_the_source_itself(tmp_path: Path) -> None:
         "all.zip/alice/endsong_0.json": "alice",
         "all.zip/bob/MyData/endsong_0.json": "bob",
     }
+
+
+def test_archives_inside_of_archives_are_counted_and_not_unpacked(tmp_path: Path) -> None:
+    inner = zipped(tmp_path / "inner.zip", {"MyData/StreamingHistory1.json": RECORDS}).read_bytes()
+    export = tmp_path / "export"
+    zipped(
+        export / "alice.zip",
+        {
+            "MyData/StreamingHistory0.json": RECORDS, "MyData/Userdata.json": "{}",
+            "again.zip": inner, "deep/AGAIN.ZIP": inner, "__MACOSX/._again.zip": "x", "folder.zip/": "",
+        },
+    )  # fmt: skip
+    zipped(export / "bob" / "data.zip", {"endsong_0.json": RECORDS, "more.zip": inner})
+    found, unopened = unpack(source(export), tmp_path / "scratch")
+    assert sorted(raw.file for raw in found) == [
+        "export/alice.zip/MyData/StreamingHistory0.json", "export/bob/data.zip/endsong_0.json"
+    ]  # fmt: skip
+    assert +unopened == {NESTED: 3, "userdata": 1}
 
 
 def test_what_is_unpacked_is_what_was_packed(tmp_path: Path) -> None:

@@ -495,7 +495,11 @@ def test_encodings(stage: Stage, tmp_path: Path, content: bytes) -> None:
         (TEXT.encode()[:-2], r"truncated file.*line 4\d"),
         (b'[{"ts": "1"},', "truncated file.*line 1"),
         (b'[{"ts": "Song [Live]', "not valid JSON.*line 1, column 9.*Unterminated string"),
-        (TEXT.encode("latin-1"), r"not UTF-8 text.*byte \d+"),
+        (
+            TEXT.encode("latin-1"),
+            r"^not UTF-8 text \| file: .* \| place: byte \d+ \| found: .* \| expected: UTF-8.*"
+            r" \| what to do: save it as UTF-8",
+        ),
         (TEXT.encode("utf-16")[:-41], "UTF-16"),
         (b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR", "wrong kind of file.*found: no JSON text"),
         (b'{"ts": "1"}', "wrong kind of file.*found: a JSON object.*list of records"),

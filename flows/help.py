@@ -1,0 +1,97 @@
+"""What ``--help`` says: of each command, what it does, and of each setting, what it is and may be."""
+
+import functools
+import textwrap
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import BaseModel
+
+from schemas.config import Config
+from schemas.ranges import allowed
+
+FLOWS = {
+    "retrain": "ingest, train, evaluate, promote and report: the main job",
+    "ingest": "raw exports to canonical, validated tables",
+    "train": "fit and evaluate every ranker, register the challenger",
+    "evaluate": "a registered model on chosen data",
+    "promote": "decide on the challenger, or set a version by hand",
+    "explore": "the report of a data set, in place of notebooks",
+    "visualize": "figures again, from a scored_samples.csv",
+    "gc": "bound the disk that the store uses",
+}
+MORE = {
+    "retrain": "Writes the report into output.dir and registers the model.",
+    "ingest": "Says what was read and refused; the tables stay in the store.",
+    "train": "Ends with the challenger in MLflow's registry: no promotion, no report.",
+    "evaluate": (
+        "Scores the plays that the model was not fitted on and writes EVALUATION.md, evaluation.json, "
+        "scored_samples.csv, figures and a dashboard into output.dir; where another command's report "
+        "lies there, into the folder evaluate-v<version> in it. The model is that of the data set and "
+        "target in the settings."
+    ),
+    "promote": (
+        "Without promotion.version: trains, as far as that is not done, and makes the challenger "
+        "champion if it wins. With it: makes that version of the model (of the data set and target in "
+        "the settings) champion, without a comparison, for example to go back."
+    ),
+    "explore": (
+        "Writes explore.html, EXPLORE.md and figures into output.dir, beside whatever else lies there."
+    ),
+    "visualize": (
+        "Writes figures and a dashboard into output.dir; where another command's report lies there, "
+        "into the folder visualize in it. Needs no data and no model."
+    ),
+    "gc": (
+        "Removes all but the newest store.keep results of each step, and what killed runs left. What is "
+        "removed is computed again when it is next needed; models and reports are not touched."
+    ),
+}
+# What a person is likely to set, first in the list.
+MOSTLY = {
+    "retrain": ("source.path", "source.timezone", "labels.target", "output.dir"),
+    "ingest": ("source.kind", "source.path", "source.max_refused_share"),
+    "train": ("source.path", "labels.target", "split.holdout", "models.rankers"),
+    "evaluate": ("evaluation.model", "dataset", "labels.target", "source.path", "output.dir"),
+    "promote": ("promotion.version", "promotion.margin", "dataset", "labels.target", "source.path"),
+    "explore": ("source.path", "source.timezone", "output.dir"),
+    "visualize": ("visualize.scored_samples", "source.timezone", "output.dir"),
+    "gc": ("store.path", "store.keep"),
+}
+
+
+def description(flow: str) -> str:
+    """What a command does, in lines for a terminal."""
+    told = f"{FLOWS[flow]}. {MORE[flow]}"
+    return textwrap.fill(told[0].upper() + told[1:], 100)
+
+
+def settings(flow: str) -> str:
+    """Every setting with its default, its meaning and what it may be; the likely ones first."""
+    told = dict(_told())
+    first = [told.pop(name) for name in MOSTLY[flow]]
+    heading = "all other settings, the same for every command:"
+    return "\n".join([f"settings that {flow} is mostly given:", *first, "", heading, *told.values()])
+
+
+@functools.cache  # argparse asks for every command's
+def _told() -> tuple[tuple[str, str], ...]:
+    return tuple(_settings(Config, ""))
+
+
+def _settings(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str]]:
+    ranges = allowed(model)
+    for name, field in model.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from _settings(inner, f"{prefix}{name}.")
+            continue
+        default = _plain(field.get_default(call_default_factory=True))
+        lines = (f"  {prefix}{name} = {default}", field.description, f"allowed: {ranges[name]}")
+        yield f"{prefix}{name}", "\n      ".join(map(str, lines))
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(str, value))}]"
+    return "null" if value is None else str(value)

@@ -1,0 +1,91 @@
+"""Settings of the two stages: candidates from the whole catalogue, ranked into lists."""
+
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from schemas.settings import Count, Name, Settings, Share
+
+
+class Als(Settings):
+    """Implicit alternating least squares."""
+
+    factors: Count = Field(64, description="dimensions of the factors")
+    regularization: float = Field(0.1, ge=0, description="L2 of the factors")
+    alpha: float = Field(1.0, gt=0, description="confidence that a play adds")
+    iterations: Count = Field(20, description="alternations")
+
+
+RetrieverName = Literal["popular", "again", "covisit", "item_knn", "als", "linear"]
+
+
+class Retrieval(Settings):
+    """First stage: candidates from the whole catalogue."""
+
+    retrievers: tuple[RetrieverName, ...] = Field(
+        ("popular", "again", "covisit", "item_knn", "als", "linear"),
+        description="retrievers whose candidates are united",
+    )
+    candidates: Count = Field(200, description="most candidates a user")
+    popular_days: Count = Field(90, description="popular: newest days that count, with a clock")
+    neighbours: Count = Field(100, description="covisit, item_knn: most neighbours kept of a track")
+    linear_tracks: Count = Field(10_000, description="linear: most played tracks it knows")
+    linear_l2: float = Field(200.0, gt=0, description="linear: L2 of its weights")
+    linear_half_life_days: Count = Field(
+        270, description="linear: age at which a user's newest play of a track counts half, with a clock"
+    )
+    als: Als = Als()
+
+
+class Lists(Settings):
+    """Second stage: candidates ranked by whether they are played in the window after a cutoff."""
+
+    horizon_days: Count = Field(28, description="length of a window, with a clock")
+    horizon_share: Share = Field(
+        0.1, description="length of a window without a clock, as a share of all rows"
+    )
+    training_windows: Count = Field(3, description="windows before validation's that rankers fit on")
+    max_users: Count = Field(
+        3_000, description="most users whose candidates a training window takes, drawn by seed"
+    )
+    rankers: tuple[Literal["logistic", "lightgbm", "lambdamart"], ...] = Field(
+        ("logistic", "lightgbm", "lambdamart"), min_length=1, description="rankers of candidates"
+    )
+    k: Count = Field(10, description="length of the lists that are judged")
+
+
+class Backtest(Settings):
+    """Rolling evaluation of the two stages."""
+
+    cutoffs: Count = Field(1, description="newest windows that are judged, each by what lies before")
+
+
+class Recommend(Settings):
+    """The `recommend` flow."""
+
+    users: tuple[Name, ...] = Field(
+        ("all",), description="ids of the users who get a list, or all of them"
+    )
+    k: Count = Field(10, description="length of a list")
+    heard: Literal["include", "exclude", "only"] = Field(
+        "include", description="tracks that the user has played: among others, left out, or alone"
+    )
+
+    @field_validator("users", mode="before")
+    @classmethod
+    def _separated(cls, value: Any) -> Any:
+        """`1,2,3` means three users; an id with a comma in it needs a list: `["a,b"]`."""
+        if isinstance(value, int):
+            return (str(value),)
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(","))
+        if isinstance(value, list | tuple):
+            return tuple(str(part) for part in value)
+        return value
+
+
+class Similar(Settings):
+    """The `similar` flow."""
+
+    track: str = Field("", coerce_numbers_to_str=True, description="id of the track to find others of")
+    k: Count = Field(10, description="tracks to list")

@@ -1,0 +1,199 @@
+"""Candidates at a cutoff: retrieved, featurized as of it, and labelled by the window after it.
+
+A candidate table is three: features of users, of tracks and of pairs, each kept where it varies, so
+that millions of candidates take the memory of their pairs alone. ``rows`` puts them side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from schemas.config import Config
+from tasks import featurize, moments
+from tasks.featurize import History
+from tasks.moments import Moments, Sides
+from tasks.ranking.protocol import Column
+from tasks.retrieval import RETRIEVERS
+from tasks.retrieval.protocol import Codes, Listening, Retriever
+from tasks.retrieval.union import united
+from tasks.split import Span
+from tasks.warehouse import Warehouse
+
+KEYS = ("user", "track", "heard", "target")
+ROW_GROUP = 262_144  # rows
+
+
+@dataclass(frozen=True)
+class Known:
+    """The plays before a cutoff, and the numbers in ``Moments`` of their "user"s and "track"s.
+
+    Both are sorted; places in them are the numbers in ``listening``.
+    """
+
+    listening: Listening
+    codes: Mapping[str, NDArray[np.int32]]
+
+    def pairs(self) -> pl.DataFrame:
+        """Distinct (user, track) of the plays."""
+        played = {"user": self.listening.user, "track": self.listening.track}
+        return pl.DataFrame(played).unique().sort("user", "track")
+
+
+def known_at(history: History, events: Moments, cutoff: int) -> Known:
+    """What retrievers may know at tick ``cutoff``: nothing that started later has a number in it."""
+    before = np.flatnonzero(events.columns["seen_from"] <= cutoff)
+    codes, places, sides = {}, {}, {}
+    for side, table in (("user", history.users), ("track", history.tracks)):
+        codes[side], places[side] = np.unique(events.columns[side][before], return_inverse=True)
+        # moments number users and tracks in the order of their ids
+        sides[side] = pl.read_parquet(table).sort(f"{side}_id")[codes[side]]
+    listening = Listening(
+        user=places["user"].astype(np.int32),
+        track=places["track"].astype(np.int32),
+        tick=events.columns["tick"][before],
+        users=sides["user"],
+        tracks=sides["track"],
+        at=cutoff,
+        clock=history.clock,
+    )
+    return Known(listening, codes)
+
+
+def write(
+    history: History,
+    span: Span,
+    most_users: int | None,
+    config: Config,
+    warehouse: Warehouse,
+    folder: Path,
+) -> Mapping[str, Any]:
+    """Write candidates, users, tracks, relevant and heard as Parquet into ``folder``; return facts.
+
+    ``candidates`` has user, track (int32 rows of the other two), heard (bool: played before the
+    cutoff), target (bool: played in the window; null where it has none), the retrievers' scores and
+    ranks and the pairs' features, by user. ``relevant`` (user, track, heard) are the pairs played in
+    the window whose user and track were known at the cutoff, ``heard`` (user, track) those played
+    before it. ``most_users`` bounds the users, drawn
+    from those who played in the window.
+    """
+    sides = Sides.read(history.users, history.tracks, warehouse)
+    events = moments.read(history.plays, sides, history.timezone, warehouse)
+    known = known_at(history, events, span.cutoff)
+    listening = known.listening
+    relevant, played = _relevant(events, known, span)
+    asked = np.arange(listening.users.height, dtype=np.int32)
+    if most_users is not None:
+        active = relevant["user"].unique().sort().to_numpy()
+        random = np.random.default_rng(config.models.seed)
+        asked = np.sort(random.choice(active, min(most_users, active.size), replace=False))
+    found = retrieved(listening, asked, config)
+    pairs = featurize.probe_pairs(
+        history, sides, events, known.codes["user"], known.codes["track"],
+        (found["user"].to_numpy(), found["track"].to_numpy()),
+        span.cutoff, warehouse, config.store.threads,
+    )  # fmt: skip
+    hits = relevant.select("user", "track", target=pl.lit(True))
+    target = pl.col("target").fill_null(False) if span.end > span.cutoff else pl.lit(None, pl.Boolean)
+    labelled = found.join(hits, on=["user", "track"], how="left", maintain_order="left").with_columns(
+        target.alias("target")
+    )
+    whole = pl.concat([labelled, pairs.pairs], how="horizontal")
+    whole.write_parquet(folder / "candidates.parquet", compression="lz4", row_group_size=ROW_GROUP)
+    pairs.users.insert_column(0, listening.users["user_id"]).write_parquet(folder / "users.parquet")
+    pairs.tracks.insert_column(0, listening.tracks["track_id"]).write_parquet(folder / "tracks.parquet")
+    relevant.write_parquet(folder / "relevant.parquet")
+    known.pairs().write_parquet(folder / "heard.parquet", compression="lz4")
+    return {
+        "cutoff": span.cutoff,
+        "end": span.end,
+        "candidates": found.height,
+        "users": len(asked),
+        "catalogue": listening.tracks.height,
+        "played_pairs": played,
+        "reachable_pairs": relevant.height,
+    }
+
+
+def retrieved(listening: Listening, users: Codes, config: Config) -> pl.DataFrame:
+    """The union of all retrievers' candidates: at most ``retrieval.candidates`` a user.
+
+    Tracks the user has heard get at most half of the places, unheard ones the rest, so that lists
+    with and without repeats come from the same candidates.
+    """
+    settings = config.retrieval
+    fitted: dict[str, Retriever] = {
+        name: RETRIEVERS[name].fit(listening, settings, config.store.threads, config.models.seed)
+        for name in settings.retrievers
+    }
+    most = settings.candidates
+    own = united(fitted, users, most // 2, "only").with_columns(heard=pl.lit(True))
+    new = united(fitted, users, most, "exclude").with_columns(heard=pl.lit(False))
+    both = pl.concat([own, new]).with_columns(
+        place=pl.int_range(pl.len()).over("user", "heard"), held=pl.col("heard").sum().over("user")
+    )
+    kept = both.filter(pl.col("heard") | (pl.col("place") < most - pl.col("held")))
+    columns = [f"{name}_{what}" for name in settings.retrievers for what in ("score", "rank")]
+    return kept.sort("user", "heard", "place", descending=[False, True, False]).select(
+        "user", "track", "heard", *columns
+    )
+
+
+def rows(folder: Path, names: list[str]) -> pl.DataFrame:
+    """Candidates with their users' and tracks' features beside their own: KEYS, then ``names``."""
+    return beside(
+        pl.read_parquet(folder / "candidates.parquet"),
+        pl.read_parquet(folder / "users.parquet"),
+        pl.read_parquet(folder / "tracks.parquet"),
+    ).select(*KEYS, *names)
+
+
+def beside(candidates: pl.DataFrame, users: pl.DataFrame, tracks: pl.DataFrame) -> pl.DataFrame:
+    """A slice of candidates with the rows of their users and tracks."""
+    return pl.concat(
+        [
+            candidates,
+            users.drop("user_id")[candidates["user"]],
+            tracks.drop("track_id")[candidates["track"]],
+        ],
+        how="horizontal",
+    )
+
+
+def columns(folder: Path, clock: str) -> tuple[Column, ...]:
+    """What rankers of candidates read: declared features and what retrievers said."""
+    from tasks.features import declared
+
+    category = {feature.name: feature.category for feature in declared(clock)}
+    names = [
+        name
+        for table in ("candidates", "users", "tracks")
+        for name in pl.read_parquet_schema(folder / f"{table}.parquet")
+    ]
+    own = {*KEYS, "user_id", "track_id"}
+    return tuple(Column(name, category.get(name, False)) for name in names if name not in own)
+
+
+def _relevant(events: Moments, known: Known, span: Span) -> tuple[pl.DataFrame, int]:
+    """Pairs played in the window whose user and track were known, and how many there are in all."""
+    tick = events.columns["tick"]
+    inside = (tick >= span.cutoff) & (tick < span.end)
+    played = pl.DataFrame({side: events.columns[side][inside] for side in known.codes}).unique()
+    reachable = played.select(_places(known.codes[side], played[side]) for side in known.codes)
+    marked = reachable.drop_nulls().join(
+        known.pairs().with_columns(heard=pl.lit(True)), on=["user", "track"], how="left"
+    )
+    return marked.with_columns(pl.col("heard").fill_null(False)).sort("user", "track"), played.height
+
+
+def _places(sorted_codes: NDArray[np.int32], wanted: pl.Series) -> pl.Series:
+    """Where each wanted code lies among the sorted ones, null where it does not."""
+    codes = wanted.to_numpy()
+    place = np.minimum(np.searchsorted(sorted_codes, codes), len(sorted_codes) - 1).astype(np.int32)
+    return pl.Series(wanted.name, place).set(pl.Series(sorted_codes[place] != codes), None)

@@ -1,0 +1,86 @@
+"""The second stage: rankers fitted on candidates of several windows, and the lists they make."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import polars as pl
+
+from schemas.config import Config
+from tasks import candidates
+from tasks.ranking import RANKERS
+from tasks.ranking.protocol import Column, ListRanker, Task
+
+GROUP = "list"  # number of the (window, user) a candidate belongs to
+
+
+def fit(
+    ranker: str,
+    training: Sequence[Path],
+    validation: Path | None,
+    columns: tuple[Column, ...],
+    config: Config,
+    folder: Path,
+    like: Path | None = None,
+) -> dict[str, Any]:
+    """Fit on the candidates of ``training`` windows and save into ``folder``; returns the facts.
+
+    ``validation`` stops and calibrates; without it the model takes over ``like``'s size.
+    """
+    started = time.perf_counter()
+    names = [column.name for column in columns]
+    task = Task(
+        columns,
+        _lists(training, names),
+        _lists([validation], names) if validation else None,
+        config.models,
+        config.store.threads,
+        load(like) if like else None,
+        GROUP,
+    )
+    model = RANKERS[ranker].fit(task)
+    told = {
+        "seconds": time.perf_counter() - started,
+        "lists": int(task.train[GROUP].n_unique()),
+        "positives": float(task.train["target"].mean()),  # type: ignore[arg-type]
+        **model.facts,
+    }
+    model.save(folder)
+    saved = {"ranker": ranker, "facts": told, "columns": names}
+    (folder / "ranker.json").write_text(json.dumps(saved), encoding="utf-8")
+    return told
+
+
+def load(folder: Path) -> ListRanker:
+    """The ranker saved in ``folder``."""
+    saved = json.loads((folder / "ranker.json").read_text(encoding="utf-8"))
+    return cast(ListRanker, RANKERS[saved["ranker"]].load(folder))
+
+
+def top(frame: pl.DataFrame, k: int) -> pl.DataFrame:
+    """The k rows of each user with the highest ``score``, with their ``rank``, by user and rank.
+
+    ``frame`` has user, track and score; equal scores go by the smaller track.
+    """
+    ordered = frame.sort("user", "score", "track", descending=[False, True, False])
+    rank = pl.int_range(1, pl.len() + 1, dtype=pl.Int32).over("user")
+    return ordered.with_columns(rank=rank).filter(pl.col("rank") <= k)
+
+
+def _lists(folders: Iterable[Path], names: list[str]) -> pl.DataFrame:
+    """Labelled candidates of several windows, one list after the other, numbered by GROUP.
+
+    Users without a single hit teach neither order nor, beside so many others, a rate: they stay.
+    """
+    frames = []
+    lists = 0
+    for folder in folders:
+        frame = candidates.rows(folder, names)
+        number = frame["user"].rle_id() + lists
+        frames.append(frame.with_columns(number.alias(GROUP)))
+        lists += int(frame["user"].n_unique())
+    return pl.concat(frames, how="vertical_relaxed")

@@ -1,0 +1,161 @@
+"""Every retriever and ranker as a recommender: its lists against what was played after the cutoff."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from schemas.config import Config
+from tasks import candidates, lists
+from tasks.metrics import beyond
+from tasks.metrics.lists import ACCURACY, accuracy, recall_of
+from tasks.metrics.means import Means, resampled_means
+from tasks.ranking.protocol import Floats, ListRanker
+
+# lists with heard tracks among them, without, and of them alone
+MODES = {"include": pl.lit(True), "exclude": ~pl.col("heard"), "only": pl.col("heard")}
+DEPTHS = (10, 50, 100, 200)
+SLICE = 262_144  # candidates scored at a time
+
+
+def evaluate(
+    windows: Mapping[int, Mapping[str, Path]],
+    rankers: Sequence[str],
+    tracks: Path,
+    config: Config,
+    folder: Path,
+) -> dict[str, Any]:
+    """Judge all systems over one or several windows; write per_user.parquet and recall.parquet.
+
+    ``windows``: by cutoff (tick), the folders of its "candidates" and of each ranker fitted before
+    it; ``tracks`` is the table of tracks. ``per_user`` has mode, system, cutoff, user (id) and the
+    metrics of lists of ``lists.k``; each mode is judged by the plays of its kind, over users who
+    have one. ``recall`` has cutoff, retriever, part, k, recall. The facts hold, by mode, metrics
+    with 95 % intervals by user, and rankers' paired differences to every retriever.
+    """
+    judged: list[pl.DataFrame] = []
+    recalls: list[pl.DataFrame] = []
+    spread: list[dict[str, Any]] = []
+    for cutoff, window in windows.items():
+        place = window["candidates"]
+        found = pl.read_parquet(place / "candidates.parquet", columns=_own(config))
+        relevant = pl.read_parquet(place / "relevant.parquet")
+        # what users did who were not asked says nothing
+        relevant = relevant.join(found.select("user").unique(), on="user", how="semi")
+        own, wide = _judged(found, relevant, window, rankers, tracks, config)
+        judged.append(own.with_columns(cutoff=pl.lit(cutoff)))
+        spread += [{"cutoff": cutoff, **each} for each in wide]
+        ranks: dict[str, str] = {name: f"{name}_rank" for name in config.retrieval.retrievers}
+        recall = recall_of(found, relevant, DEPTHS, ranks)
+        recalls.append(recall.with_columns(cutoff=pl.lit(cutoff)))
+    per_user = pl.concat(judged)
+    per_user.write_parquet(folder / "per_user.parquet")
+    pl.concat(recalls).write_parquet(folder / "recall.parquet")
+    metrics, differences = [], []
+    for mode in MODES:
+        means = _means(per_user.filter(pl.col("mode") == mode), config)
+        if means is None:
+            continue
+        told = {"mode": mode, "unit": means.unit, "units": means.units, "rows": means.rows}
+        metrics += [told | row for row in means.table().to_dicts()]
+        for other in config.retrieval.retrievers:
+            against = means.against(other).filter(pl.col("system").is_in(list(rankers)))
+            differences += [{"mode": mode, "against": other} | row for row in against.to_dicts()]
+    return {
+        "k": config.lists.k,
+        "cutoffs": list(windows),
+        "metrics": metrics,
+        "differences": differences,
+        "spread": spread,
+    }
+
+
+def scored(place: Path, model: ListRanker) -> Floats:
+    """``model``'s order of each candidate of a table, put together slice by slice."""
+    whole = pl.read_parquet(place / "candidates.parquet")
+    users, tracks = (pl.read_parquet(place / f"{side}.parquet") for side in ("users", "tracks"))
+    parts = [model.order(candidates.beside(part, users, tracks)) for part in whole.iter_slices(SLICE)]
+    return np.concatenate(parts) if parts else np.empty(0)
+
+
+def _judged(
+    found: pl.DataFrame,
+    relevant: pl.DataFrame,
+    window: Mapping[str, Path],
+    rankers: Sequence[str],
+    tracks: Path,
+    config: Config,
+) -> tuple[pl.DataFrame, list[dict[str, Any]]]:
+    """Metrics per mode, system and user; and by mode and system what no single user has."""
+    k, place = config.lists.k, window["candidates"]
+    ids = pl.read_parquet(place / "users.parquet", columns=["user_id"]).to_series()
+    catalogue = pl.read_parquet(place / "tracks.parquet", columns=["track_id"])
+    described = pl.read_parquet(tracks, columns=["track_id", "genres"])
+    genres = catalogue.join(described, on="track_id", how="left", maintain_order="left").select(
+        pl.int_range(pl.len(), dtype=pl.Int32).alias("track"), "genres"
+    )
+    heard = pl.read_parquet(place / "heard.parquet")
+    silent = pl.DataFrame({"track": genres["track"]})
+    frames: list[pl.DataFrame] = []
+    wide: list[dict[str, Any]] = []
+    systems = dict(_systems(found, window, rankers, config))
+    for mode, kind in MODES.items():
+        wanted = relevant.filter(kind).select("user", "track")
+        if wanted.is_empty():
+            continue
+        tops = {name: lists.top(frame.filter(kind), k) for name, frame in systems.items()}
+        popular = tops.get("popular", next(iter(tops.values())).clear())
+        for name, ordered in tops.items():
+            told = accuracy(ordered, wanted, k)
+            varied = beyond.per_user(
+                ordered, k, relevant=wanted, popular=popular, heard=heard, genres=genres, audio=silent
+            )
+            both = told.join(varied, on="user", how="left", maintain_order="left")
+            user = ids[both["user"]].alias("user")
+            frames.append(
+                both.with_columns(user, mode=pl.lit(mode), system=pl.lit(name)).select(
+                    "mode", "system", "user", *ACCURACY, *beyond.PER_USER
+                )
+            )
+            wide.append(
+                {
+                    "mode": mode,
+                    "system": name,
+                    "coverage": beyond.coverage(ordered, k, catalogue.height),
+                    "gini": beyond.gini(ordered, k, catalogue.height),
+                }
+            )
+    return pl.concat(frames), wide
+
+
+def _means(per_user: pl.DataFrame, config: Config) -> Means | None:
+    if per_user.is_empty():
+        return None
+    known = per_user.drop("mode").partition_by("system", as_dict=True, include_key=False)
+    return resampled_means(
+        {str(name): frame for (name,), frame in known.items()},
+        resamples=config.evaluation.resamples,
+        seed=config.evaluation.seed,
+        min_users=config.evaluation.min_users,
+    )
+
+
+def _systems(
+    found: pl.DataFrame, window: Mapping[str, Path], rankers: Sequence[str], config: Config
+) -> Iterator[tuple[str, pl.DataFrame]]:
+    """Each system's name and its candidates with what it sorts them by."""
+    for name in config.retrieval.retrievers:
+        own = found.filter(pl.col(f"{name}_rank").is_not_null())
+        yield name, own.select("user", "track", "heard", score=f"{name}_score")
+    for ranker in rankers:
+        order = scored(window["candidates"], lists.load(window[ranker]))
+        yield ranker, found.select("user", "track", "heard").with_columns(score=pl.Series(order))
+
+
+def _own(config: Config) -> list[str]:
+    names = [f"{name}_{what}" for name in config.retrieval.retrievers for what in ("score", "rank")]
+    return ["user", "track", "heard", *names]

@@ -1,0 +1,100 @@
+"""The stages of lists: candidates at each cutoff, rankers of them, and how good their lists are.
+
+Like ``tasks/stages.py``: each names its work by a key and does it once, through the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from schemas.config import Config
+from tasks import candidates, lists, lists_evaluation, split
+from tasks.split import Span
+from tasks.stages import digests, past, store
+from tasks.store import Entry, key
+from tasks.warehouse import Warehouse
+
+DAY = 86_400_000
+
+
+def spans(config: Config, data: Entry) -> list[Span]:
+    """Windows of lists, oldest first: for training, one for validation, the judged ones."""
+    start, end, length = _extent(config, data)
+    count = config.lists.training_windows + 1 + config.backtest.cutoffs
+    return split.spans(start, end, length, count)
+
+
+def candidates_at(config: Config, data: Entry, outcomes: Entry, span: Span, training: bool) -> Entry:
+    """Candidates at a cutoff; of at most ``lists.max_users`` users where they only train."""
+    inputs = digests(data, *data.tables) + digests(outcomes, *outcomes.tables)
+    most = config.lists.max_users if training else None
+    read = {
+        "retrieval": config.retrieval.model_dump(mode="json"), "timezone": config.source.timezone,
+        "span": span, "most_users": most, "seed": config.models.seed,
+    }  # fmt: skip
+
+    def work(folder: Path) -> Mapping[str, Any]:
+        # without a clock labels are known by rows, and those before the cutoff all are
+        until = span.cutoff if data.facts["clock"] == "order" else None
+        with Warehouse(config.store) as warehouse:
+            known = past(config, data, outcomes, until)
+            return candidates.write(known, span, most, config, warehouse, folder)
+
+    return store(config).once("candidates", key(candidates.write, inputs, read), work)
+
+
+def lists_fitted(
+    config: Config, ranker: str, data: Entry, training: Sequence[Entry], validation: Entry
+) -> Entry:
+    """A ranker of candidates fitted on ``training`` windows; ``validation``'s stops and calibrates."""
+    inputs = [entry.key for entry in (*training, validation)]
+
+    def work(folder: Path) -> Mapping[str, Any]:
+        columns = candidates.columns(validation.path, data.facts["clock"])
+        windows = [entry.path for entry in training]
+        return lists.fit(ranker, windows, validation.path, columns, config, folder)
+
+    name = key(lists.fit, inputs, {"ranker": ranker, "models": config.models.model_dump(mode="json")})
+    return store(config).once(f"lists-{ranker}", name, work)
+
+
+def lists_evaluated(
+    config: Config, data: Entry, windows: Sequence[tuple[Entry, Mapping[str, Entry]]]
+) -> Entry:
+    """All systems on each judged window: its candidates, and the rankers fitted before it."""
+    inputs = [entry.key for found, fits in windows for entry in (found, *fits.values())]
+    inputs += digests(data, "tracks")
+    read = {"k": config.lists.k, "evaluation": config.evaluation.model_dump(mode="json")}
+
+    def work(folder: Path) -> Mapping[str, Any]:
+        places = {
+            found.facts["cutoff"]: {
+                "candidates": found.path, **{name: entry.path for name, entry in fits.items()}
+            }
+            for found, fits in windows
+        }  # fmt: skip
+        tracks = data.tables["tracks"].path
+        return lists_evaluation.evaluate(places, config.lists.rankers, tracks, config, folder)
+
+    return store(config).once("lists-evaluate", key(lists_evaluation.evaluate, inputs, read), work)
+
+
+def _extent(config: Config, data: Entry) -> tuple[int, int, int]:
+    """First tick, the tick after the last (a whole minute or day), and a window's length."""
+    plays = pl.scan_parquet(data.tables["plays"].path)
+    if data.facts["clock"] == "order":
+        first, last = plays.select(pl.col("seq").min(), last=pl.col("seq").max()).collect().row(0)
+        length = max(round((last + 1 - first) * config.lists.horizon_share), 1)
+        return first, last + 1, length
+    started = pl.col("started_at").dt.epoch("ms")
+    first, last, days = (
+        plays.select(started.min(), last=started.max(), days=(pl.col("resolution") == "day").any())
+        .collect()
+        .row(0)
+    )
+    grain = DAY if days else 60_000
+    return first, (last // grain + 1) * grain, config.lists.horizon_days * DAY
