@@ -78,13 +78,7 @@ def _show(name: str, config: Config, result: Any) -> None:
     import polars as pl
 
     print(f"\n{result['verdict']}\n")
-    with pl.Config(
-        tbl_hide_dataframe_shape=True,
-        tbl_hide_column_data_types=True,
-        tbl_width_chars=160,
-        fmt_str_lengths=60,
-    ):
-        print(pl.DataFrame(result["table"], schema=result["columns"], orient="row"))
+    print(_table(pl.DataFrame(result["table"], schema=result["columns"], orient="row")))
     print(f"\nPromotion: {result['decision']}")
     print(f"Report:    {result['folder']}/RESULTS.md and {result['folder']}/figures/dashboard.html")
     uri, home = config.tracking.uri, os.environ["PREFECT_HOME"]
@@ -93,6 +87,20 @@ def _show(name: str, config: Config, result: Any) -> None:
     kept = PREFECT_HOME if home == ENVIRONMENT["PREFECT_HOME"] else home
     print(f"Prefect:   {prefect_server(kept)}  # then http://127.0.0.1:4200")
     print("           both in a shell with the environment active: . .venv/bin/activate")
+
+
+def _table(frame: Any) -> str:
+    """A frame for a terminal."""
+    import polars as pl
+
+    with pl.Config(
+        tbl_hide_dataframe_shape=True,
+        tbl_hide_column_data_types=True,
+        tbl_width_chars=160,
+        tbl_rows=60,
+        fmt_str_lengths=60,
+    ):
+        return str(frame)
 
 
 def _lines(flow: str, result: Any) -> Iterator[str]:
@@ -104,6 +112,9 @@ def _lines(flow: str, result: Any) -> Iterator[str]:
     if is_dataclass(result) and not isinstance(result, type):
         result = asdict(result)
     for name, value in result.items():
+        if name == "table":
+            yield f"\n{_table(value)}\n"
+            continue
         shown = NAMED.get((flow, name), name)
         if shown is None:
             continue

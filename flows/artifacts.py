@@ -86,6 +86,17 @@ def training(entries: dict[str, Entry], run_id: str, config: Config) -> None:
         )
 
 
+def lists(evaluation: Entry) -> None:
+    """Metrics of every retriever's and ranker's lists."""
+    rows = [
+        {**{key: row[key] for key in ("mode", "system", "metric")},
+         "value": f"{row['value']:.4f} ({row['low']:.4f} to {row['high']:.4f})"}
+        for row in evaluation.facts["metrics"]
+        if row["metric"] in ("ndcg", "recall", "hit")
+    ]  # fmt: skip
+    create_table_artifact(rows, key="lists", description="lists on the newest windows")
+
+
 def decision(made: Any) -> None:
     """Whether the challenger was promoted, why, and by which numbers."""
     rows = [

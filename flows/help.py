@@ -16,6 +16,9 @@ FLOWS = {
     "train": "fit and evaluate every ranker, register the challenger",
     "evaluate": "a registered model on chosen data",
     "promote": "decide on the challenger, or set a version by hand",
+    "recommend": "lists for chosen users, each track with a reason",
+    "backtest": "the two stages, retrieval and ranking, judged over rolling cutoffs",
+    "similar": "the tracks that go with one",
     "explore": "the report of a data set, in place of notebooks",
     "visualize": "figures again, from a scored_samples.csv",
     "gc": "bound the disk that the store uses",
@@ -35,6 +38,16 @@ MORE = {
         "champion if it wins. With it: makes that version of the model (of the data set and target in "
         "the settings) champion, without a comparison, for example to go back."
     ),
+    "recommend": (
+        "Fits retrievers and rankers on windows of the past, judges them on the newest one, fits again "
+        "on all of them, and writes recommendations.parquet, .csv and .json (where they come from) into "
+        "output.dir."
+    ),
+    "backtest": (
+        "Writes BACKTEST.md, backtest.json, lists_comparison.csv and recall.csv into output.dir; where "
+        "another command's report lies there, into the folder backtest in it."
+    ),
+    "similar": "Prints the tracks nearest to similar.track, by the sessions or listeners they share.",
     "explore": (
         "Writes explore.html, EXPLORE.md and figures into output.dir, beside whatever else lies there."
     ),
@@ -54,6 +67,9 @@ MOSTLY = {
     "train": ("source.path", "labels.target", "split.holdout", "models.rankers"),
     "evaluate": ("evaluation.model", "dataset", "labels.target", "source.path", "output.dir"),
     "promote": ("promotion.version", "promotion.margin", "dataset", "labels.target", "source.path"),
+    "recommend": ("recommend.users", "recommend.k", "recommend.heard", "source.path", "output.dir"),
+    "backtest": ("backtest.cutoffs", "lists.horizon_days", "lists.k", "source.path", "output.dir"),
+    "similar": ("similar.track", "similar.k", "similar.retriever", "source.path"),
     "explore": ("source.path", "source.timezone", "output.dir"),
     "visualize": ("visualize.scored_samples", "source.timezone", "output.dir"),
     "gc": ("store.path", "store.keep"),

@@ -19,7 +19,17 @@ from prefect.states import Completed
 from flows import artifacts
 from schemas.config import Config
 from schemas.errors import InputError
-from tasks import other_reports, promotion, registered, reporting, stages, tracking
+from tasks import (
+    list_reports,
+    other_reports,
+    promotion,
+    registered,
+    reporting,
+    stages,
+    tracking,
+    two_stage,
+)
+from tasks.split import Span
 from tasks.store import Entry
 
 P = ParamSpec("P")
@@ -54,6 +64,9 @@ POLICIES = {
     "promote": Policy(3, 12 * HOUR),
     "report": Policy(1, HOUR),
     "publish": Policy(1, HOUR),
+    "candidates": Policy(1, 3 * HOUR),
+    "neighbours": Policy(1, HOUR),
+    "recommend": Policy(1, HOUR),
 }
 
 
@@ -124,6 +137,30 @@ publish_evaluation = step("publish", other_reports.evaluated, "evaluation")
 explore = step("explore", other_reports.explored)
 visualize = step("visualize", other_reports.redrawn)
 sweep = step("sweep", stages.swept)
+evaluate_lists = step("evaluate", two_stage.lists_evaluated, "lists")
+refit_lists = step("fit", two_stage.lists_refitted, "lists on all")
+candidates_at_end = step("candidates", two_stage.at_end, "at the end")
+neighbours = step("neighbours", two_stage.neighbouring)
+recommend = step("recommend", two_stage.recommended)
+record_lists = step("record", list_reports.recorded, "lists")
+publish_lists = step("publish", list_reports.published, "lists")
+publish_backtest = step("publish", list_reports.backtested, "backtest")
+
+
+def candidates(
+    config: Config, data: Entry, labels: Entry, span: Span, training: bool, number: int
+) -> Entry:
+    """Candidates of one window, named by its number."""
+    work = step("candidates", two_stage.candidates_at, f"window {number + 1}")
+    return work(config, data, labels, span, training)
+
+
+def fit_lists(
+    config: Config, ranker: str, data: Entry, training: list[Entry], validation: Entry
+) -> Entry:
+    """One ranker's fit on candidates, named after it."""
+    work = step("fit", two_stage.lists_fitted, f"{ranker} of lists")
+    return work(config, ranker, data, training, validation)
 
 
 def fit(config: Config, ranker: str, features: Entry) -> Entry:

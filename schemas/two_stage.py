@@ -2,9 +2,9 @@
 
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
-from schemas.settings import Count, Name, Settings, Share
+from schemas.settings import Count, Name, Settings, Share, contradiction
 
 
 class Als(Settings):
@@ -51,7 +51,17 @@ class Lists(Settings):
     rankers: tuple[Literal["logistic", "lightgbm", "lambdamart"], ...] = Field(
         ("logistic", "lightgbm", "lambdamart"), min_length=1, description="rankers of candidates"
     )
+    champion_candidate: Literal["logistic", "lightgbm", "lambdamart"] = Field(
+        "lightgbm", description="ranker that is registered and recommends"
+    )
     k: Count = Field(10, description="length of the lists that are judged")
+
+    @model_validator(mode="after")
+    def _candidate_is_fitted(self) -> "Lists":
+        if self.champion_candidate not in self.rankers:
+            allowed = f"one of lists.rankers: {', '.join(self.rankers)}"
+            raise contradiction("lists.champion_candidate", self.champion_candidate, allowed)
+        return self
 
 
 class Backtest(Settings):
@@ -85,7 +95,14 @@ class Recommend(Settings):
 
 
 class Similar(Settings):
-    """The `similar` flow."""
+    """The `similar` flow, and what reasons call near."""
 
-    track: str = Field("", coerce_numbers_to_str=True, description="id of the track to find others of")
+    retriever: Literal["covisit", "item_knn"] = Field(
+        "covisit", description="near are tracks of the same sessions, or of the same users"
+    )
+    track: str | None = Field(
+        None,
+        coerce_numbers_to_str=True,
+        description="id of the track to find others of; the most played one if unset",
+    )
     k: Count = Field(10, description="tracks to list")

@@ -79,8 +79,8 @@ def write(
     ``candidates`` has user, track (int32 rows of the other two), heard (bool: played before the
     cutoff), target (bool: played in the window; null where it has none), the retrievers' scores and
     ranks and the pairs' features, by user. ``relevant`` (user, track, heard) are the pairs played in
-    the window whose user and track were known at the cutoff, ``heard`` (user, track) those played
-    before it. ``most_users`` bounds the users, drawn
+    the window by users who were asked, whose track was known at the cutoff, ``heard`` (user, track)
+    those played before it by anyone. All known users are asked, or at most ``most_users``, drawn
     from those who played in the window.
     """
     sides = Sides.read(history.users, history.tracks, warehouse)
@@ -93,6 +93,8 @@ def write(
         active = relevant["user"].unique().sort().to_numpy()
         random = np.random.default_rng(config.models.seed)
         asked = np.sort(random.choice(active, min(most_users, active.size), replace=False))
+    # what users did who were not asked says nothing; who was asked and got nothing, has missed it all
+    judged = relevant.filter(pl.col("user").is_in(pl.Series(asked).implode()))
     found = retrieved(listening, asked, config)
     pairs = featurize.probe_pairs(
         history, sides, events, known.codes["user"], known.codes["track"],
@@ -108,7 +110,7 @@ def write(
     whole.write_parquet(folder / "candidates.parquet", compression="lz4", row_group_size=ROW_GROUP)
     pairs.users.insert_column(0, listening.users["user_id"]).write_parquet(folder / "users.parquet")
     pairs.tracks.insert_column(0, listening.tracks["track_id"]).write_parquet(folder / "tracks.parquet")
-    relevant.write_parquet(folder / "relevant.parquet")
+    judged.write_parquet(folder / "relevant.parquet")
     known.pairs().write_parquet(folder / "heard.parquet", compression="lz4")
     return {
         "cutoff": span.cutoff,
@@ -133,9 +135,11 @@ def retrieved(listening: Listening, users: Codes, config: Config) -> pl.DataFram
         for name in settings.retrievers
     }
     most = settings.candidates
-    own = united(fitted, users, most // 2, "only").with_columns(heard=pl.lit(True))
-    new = united(fitted, users, most, "exclude").with_columns(heard=pl.lit(False))
-    both = pl.concat([own, new]).with_columns(
+    new = united(fitted, users, most, "exclude")
+    own = united(fitted, users, most // 2, "only") if most > 1 else new.clear()
+    both = pl.concat(
+        [own.with_columns(heard=pl.lit(True)), new.with_columns(heard=pl.lit(False))]
+    ).with_columns(
         place=pl.int_range(pl.len()).over("user", "heard"), held=pl.col("heard").sum().over("user")
     )
     kept = both.filter(pl.col("heard") | (pl.col("place") < most - pl.col("held")))

@@ -11,6 +11,7 @@ from typing import Any, cast
 import polars as pl
 
 from schemas.config import Config
+from schemas.errors import InputError
 from tasks import candidates
 from tasks.ranking import RANKERS
 from tasks.ranking.protocol import Column, ListRanker, Task
@@ -29,14 +30,15 @@ def fit(
 ) -> dict[str, Any]:
     """Fit on the candidates of ``training`` windows and save into ``folder``; returns the facts.
 
-    ``validation`` stops and calibrates; without it the model takes over ``like``'s size.
+    ``validation`` stops and calibrates; without it the model takes over ``like``'s size. Raises
+    InputError where the windows have nothing to learn from: no candidate that was played, or no other.
     """
     started = time.perf_counter()
     names = [column.name for column in columns]
     task = Task(
         columns,
-        _lists(training, names),
-        _lists([validation], names) if validation else None,
+        _checked(_lists(training, names), "training"),
+        _checked(_lists([validation], names), "validation") if validation else None,
         config.models,
         config.store.threads,
         load(like) if like else None,
@@ -69,6 +71,20 @@ def top(frame: pl.DataFrame, k: int) -> pl.DataFrame:
     ordered = frame.sort("user", "score", "track", descending=[False, True, False])
     rank = pl.int_range(1, pl.len() + 1, dtype=pl.Int32).over("user")
     return ordered.with_columns(rank=rank).filter(pl.col("rank") <= k)
+
+
+def _checked(frame: pl.DataFrame, use: str) -> pl.DataFrame:
+    """The candidates themselves, if they tell what is played from what is not."""
+    hits = int(frame["target"].sum())
+    if 0 < hits < frame.height:
+        return frame
+    raise InputError(
+        f"{'every' if hits else 'no'} candidate was played in the windows of lists for {use}",
+        found=f"{frame.height} candidates, {hits} of them played",
+        expected="some that were played and some that were not",
+        do="choose other lists.horizon_days (lists.horizon_share) or lists.training_windows, more"
+        " retrieval.candidates, or bring more data",
+    )
 
 
 def _lists(folders: Iterable[Path], names: list[str]) -> pl.DataFrame:

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from schemas.config import Config
+from schemas.errors import InputError
 from tasks import candidates, lists
 from tasks.metrics import beyond
 from tasks.metrics.lists import ACCURACY, accuracy, recall_of
@@ -18,6 +19,7 @@ from tasks.ranking.protocol import Floats, ListRanker
 
 # lists with heard tracks among them, without, and of them alone
 MODES = {"include": pl.lit(True), "exclude": ~pl.col("heard"), "only": pl.col("heard")}
+PARTS = {"all": "include", "repeats": "only", "discoveries": "exclude"}  # of recall → mode
 DEPTHS = (10, 50, 100, 200)
 SLICE = 262_144  # candidates scored at a time
 
@@ -34,25 +36,32 @@ def evaluate(
     ``windows``: by cutoff (tick), the folders of its "candidates" and of each ranker fitted before
     it; ``tracks`` is the table of tracks. ``per_user`` has mode, system, cutoff, user (id) and the
     metrics of lists of ``lists.k``; each mode is judged by the plays of its kind, over users who
-    have one. ``recall`` has cutoff, retriever, part, k, recall. The facts hold, by mode, metrics
-    with 95 % intervals by user, and rankers' paired differences to every retriever.
+    have one; who got no candidate scores 0. ``recall`` has cutoff and what ``recall_of`` tells. The
+    facts hold, by mode, metrics with 95 % intervals by user, and rankers' paired differences to every
+    retriever; ``cutoffs`` are those with a play to judge by. Raises InputError where none has.
     """
-    judged: list[pl.DataFrame] = []
+    judged: dict[int, pl.DataFrame] = {}
     recalls: list[pl.DataFrame] = []
     spread: list[dict[str, Any]] = []
     for cutoff, window in windows.items():
         place = window["candidates"]
         found = pl.read_parquet(place / "candidates.parquet", columns=_own(config))
         relevant = pl.read_parquet(place / "relevant.parquet")
-        # what users did who were not asked says nothing
-        relevant = relevant.join(found.select("user").unique(), on="user", how="semi")
+        recalls.append(_recall(found, relevant, config).with_columns(cutoff=pl.lit(cutoff)))
+        if relevant.is_empty():
+            continue
         own, wide = _judged(found, relevant, window, rankers, tracks, config)
-        judged.append(own.with_columns(cutoff=pl.lit(cutoff)))
+        judged[cutoff] = own.with_columns(cutoff=pl.lit(cutoff))
         spread += [{"cutoff": cutoff, **each} for each in wide]
-        ranks: dict[str, str] = {name: f"{name}_rank" for name in config.retrieval.retrievers}
-        recall = recall_of(found, relevant, DEPTHS, ranks)
-        recalls.append(recall.with_columns(cutoff=pl.lit(cutoff)))
-    per_user = pl.concat(judged)
+    if not judged:
+        raise InputError(
+            "nobody played anything known in the windows that lists are judged by",
+            found=f"{len(windows)} windows without a play of a track, and by a user, known before them",
+            expected="a window with such a play",
+            do="choose a longer lists.horizon_days (lists.horizon_share), more backtest.cutoffs, or"
+            " bring more data",
+        )
+    per_user = pl.concat(judged.values())
     per_user.write_parquet(folder / "per_user.parquet")
     pl.concat(recalls).write_parquet(folder / "recall.parquet")
     metrics, differences = [], []
@@ -67,7 +76,7 @@ def evaluate(
             differences += [{"mode": mode, "against": other} | row for row in against.to_dicts()]
     return {
         "k": config.lists.k,
-        "cutoffs": list(windows),
+        "cutoffs": list(judged),
         "metrics": metrics,
         "differences": differences,
         "spread": spread,
@@ -80,6 +89,30 @@ def scored(place: Path, model: ListRanker) -> Floats:
     users, tracks = (pl.read_parquet(place / f"{side}.parquet") for side in ("users", "tracks"))
     parts = [model.order(candidates.beside(part, users, tracks)) for part in whole.iter_slices(SLICE)]
     return np.concatenate(parts) if parts else np.empty(0)
+
+
+def _recall(found: pl.DataFrame, relevant: pl.DataFrame, config: Config) -> pl.DataFrame:
+    """``recall_of`` for all tracks, for those heard before, and for the others.
+
+    Candidates come ranked in their kind; for all of them each retriever's are ranked by its scores.
+    """
+    ranks: dict[str, str] = {name: f"{name}_rank" for name in config.retrieval.retrievers}
+    scores = (
+        pl.when(pl.col(rank).is_not_null())
+        .then(f"{name}_score")
+        .rank("ordinal", descending=True)
+        .over("user")
+        .alias(rank)
+        for name, rank in ranks.items()
+    )
+    mixed = found.sort("user", "track").with_columns(scores)  # of equal scores the smaller track first
+    told = []
+    for part, mode in PARTS.items():
+        kind = MODES[mode]
+        known = mixed if mode == "include" else found.filter(kind)
+        recall = recall_of(known, relevant.filter(kind).drop("heard"), DEPTHS, ranks)
+        told.append(recall.with_columns(part=pl.lit(part)))
+    return pl.concat(told)
 
 
 def _judged(

@@ -6,13 +6,14 @@ Like ``tasks/stages.py``: each names its work by a key and does it once, through
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from schemas.config import Config
-from tasks import candidates, lists, lists_evaluation, split
+from tasks import candidates, lists, lists_evaluation, neighbours, recommend, split
 from tasks.split import Span
 from tasks.stages import digests, past, store
 from tasks.store import Entry, key
@@ -81,6 +82,84 @@ def lists_evaluated(
         return lists_evaluation.evaluate(places, config.lists.rankers, tracks, config, folder)
 
     return store(config).once("lists-evaluate", key(lists_evaluation.evaluate, inputs, read), work)
+
+
+def lists_refitted(config: Config, data: Entry, windows: Sequence[Entry], model: Entry) -> Entry:
+    """The candidate ranker fitted again on all labelled windows, to be published."""
+    ranker = config.lists.champion_candidate
+    inputs = [*(entry.key for entry in windows), model.key]
+
+    def work(folder: Path) -> Mapping[str, Any]:
+        columns = candidates.columns(windows[-1].path, data.facts["clock"])
+        places = [entry.path for entry in windows]
+        return lists.fit(ranker, places, None, columns, config, folder, like=model.path)
+
+    name = key(lists.fit, inputs, {"ranker": ranker, "models": config.models.model_dump(mode="json")})
+    return store(config).once("lists-refit", name, work)
+
+
+def at_end(config: Config, data: Entry, outcomes: Entry) -> Entry:
+    """Candidates of all users at the end of the data."""
+    _, end, _ = _extent(config, data)
+    return candidates_at(config, data, outcomes, Span(end, end), training=False)
+
+
+def neighbouring(config: Config, data: Entry, outcomes: Entry) -> Entry:
+    """Which tracks go together, at the end of the data."""
+    _, end, _ = _extent(config, data)
+    read = {
+        "neighbours": config.retrieval.neighbours, "retriever": config.similar.retriever, "end": end,
+    }  # fmt: skip
+
+    def work(folder: Path) -> Mapping[str, Any]:
+        with Warehouse(config.store) as warehouse:
+            known = past(config, data, outcomes, None)
+            return neighbours.write(known, end, config.similar.retriever, config, warehouse, folder)
+
+    name = key(neighbours.write, digests(data, "plays", "tracks", "users"), read)
+    return store(config).once("neighbours", name, work)
+
+
+def similar(config: Config, data: Entry, near: Entry) -> tuple[str, pl.DataFrame]:
+    """``similar.track`` in words, and the tracks nearest to it."""
+    plays, tracks = data.tables["plays"].path, data.tables["tracks"].path
+    asked = config.similar
+    return neighbours.of_track(near.tables["neighbours"].path, plays, tracks, asked.track, asked.k)
+
+
+def recommended(
+    config: Config,
+    data: Entry,
+    outcomes: Entry,
+    found: Entry,
+    model: Entry,
+    near: Entry,
+    model_version: str,
+) -> Entry:
+    """Lists of ``recommend.users`` at the end of the data."""
+    cutoff = found.facts["cutoff"]
+    told = f"{datetime.fromtimestamp(cutoff / 1000, UTC):%Y-%m-%dT%H:%MZ}"
+    told = told if data.facts["clock"] == "time" else f"row {cutoff}"
+    inputs = [found.key, model.key, near.key, model_version]
+    inputs += digests(data, *data.tables) + digests(outcomes, *outcomes.tables)
+
+    def work(folder: Path) -> Mapping[str, Any]:
+        with Warehouse(config.store) as warehouse:
+            return recommend.write(
+                found.path,
+                model.path,
+                near.tables["neighbours"].path,
+                near.facts["retriever"],
+                past(config, data, outcomes, None),
+                config.recommend,
+                model_version,
+                told,
+                warehouse,
+                folder,
+            )
+
+    name = key(recommend.write, inputs, config.recommend.model_dump(mode="json"))
+    return store(config).once("recommend", name, work)
 
 
 def _extent(config: Config, data: Entry) -> tuple[int, int, int]:

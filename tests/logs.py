@@ -90,20 +90,22 @@ USERS = [
 ]  # fmt: skip
 
 
-def write(log: Log, folder: Path) -> History:
+def write(
+    log: Log, folder: Path, tracks: Sequence[Row] = TRACKS, users: Sequence[Row] = USERS
+) -> History:
     """Write the log's tables and labels into ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     made = {
         "plays": table(tables.Plays, sorted_plays(log)),
-        "tracks": table(tables.Tracks, TRACKS),
-        "users": table(tables.Users, USERS),
+        "tracks": table(tables.Tracks, tracks),
+        "users": table(tables.Users, users),
         "errors": table(tables.Errors, [{"file": "e", "position": 0, **row} for row in log.errors]),
     }
     for name, frame in made.items():
         frame.write_parquet(folder / f"{name}.parquet")
     with warehouse(folder) as house:
-        plays, tracks = folder / "plays.parquet", folder / "tracks.parquet"
-        labels.write(plays, tracks, log.clock, log.settings, house, folder)
+        plays, catalogue = folder / "plays.parquet", folder / "tracks.parquet"
+        labels.write(plays, catalogue, log.clock, log.settings, house, folder)
     streams = ["completed"] if log.clock == "time" else []
     streams += ["repeated"] if log.settings.target == "repeat" else []
     return History(

@@ -19,6 +19,7 @@ from tasks.store import in_use
 MARKS = {
     "model_metrics.json": "retrain",
     "evaluation.json": "evaluate",
+    "backtest.json": "backtest",
     "figures/dashboard.html": "visualize",
     "scored_samples.csv": "visualize",
 }

@@ -151,6 +151,49 @@ def sums(weights: Scores, user: Codes, item: Codes, rows: Pairs) -> Scores:
 
 
 @dataclass(frozen=True)
+class Mixtures:
+    """Scores of items as sums over their listeners, where there are fewer of them than items.
+
+    ``shares`` (users, users) float32: what each user, in rows, gives each listener;
+    ``listeners``: the users of each item; ``scale`` (items,) float32. The score of an item is
+    scale · Σ shares of its listeners + (1 - scale) · the user's own value of the item.
+    """
+
+    shares: Scores
+    listeners: Pairs
+    scale: Scores
+
+
+def top_mixtures(
+    mixtures: Mixtures, users: Codes, k: int, rows: Pairs, mode: Heard, threads: int
+) -> Candidates:
+    """As `top_sums`, of ``mixtures``; ``rows`` has each user's own values."""
+    places = _Places.empty(len(users), min(k, len(mixtures.scale)))
+    wanted = {"include": 0, "exclude": 1, "only": 2}[mode]
+
+    def work(part: NDArray[np.int64]) -> None:
+        kernels.mixed(
+            part, users, mixtures.shares, mixtures.listeners.start, mixtures.listeners.track,
+            mixtures.scale, rows.start, rows.track, rows.count, wanted,
+            places.score, places.track, places.size,
+        )  # fmt: skip
+
+    if places.score.shape[1]:
+        _in_threads(work, np.arange(len(users), dtype=np.int64), threads)
+    return places.candidates(users)
+
+
+def mixed(mixtures: Mixtures, user: Codes, item: Codes, rows: Pairs) -> Scores:
+    """The score that `top_mixtures` gives each pair; NaN for a user without ``rows``."""
+    out = np.empty(len(user), np.float32)
+    kernels.pair_mixed(
+        mixtures.shares, user, item, mixtures.listeners.start, mixtures.listeners.track,
+        mixtures.scale, rows.start, rows.track, rows.count, out,
+    )  # fmt: skip
+    return out
+
+
+@dataclass(frozen=True)
 class _Places:
     """k places of each user: heaps while work goes on, by rank when it is done."""
 

@@ -72,7 +72,7 @@ def scan(
                 if hits == 0:
                     continue
             for item in range(start, end):
-                if approximate[item] < limit or _among(heard_track, low, high, tracks[item]):
+                if approximate[item] < limit or _position(heard_track, low, high, tracks[item]) >= 0:
                     continue
                 size = _offer(kept_score, kept_track, size, _dot(mine[place], tile[item]), tracks[item])
                 if size == k:
@@ -123,7 +123,6 @@ def summed(
 ) -> None:
     """Offer each user all items (``wanted`` 0), those not in their row (1) or those in it (2)."""
     items = weights.shape[0]
-    k = place_score.shape[1]
     total = np.empty(items, np.float32)
     offered = np.empty(items, np.bool_)
     for row in part:
@@ -140,18 +139,7 @@ def summed(
                 total[item] += value * other[item]
             if wanted != 0:
                 offered[row_item[pair]] = wanted == 2
-        size = 0
-        for start in range(0, items, LANES):
-            end = min(start + LANES, items)
-            if size == k and end == start + LANES:
-                hits = 0
-                for item in range(start, start + LANES):
-                    hits += total[item] >= place_score[row, 0]
-                if hits == 0:
-                    continue
-            for item in range(start, end):
-                if offered[item]:
-                    size = _offer(place_score[row], place_item[row], size, total[item], np.int32(item))
+        size = _offer_all(total, offered, place_score[row], place_item[row])
         place_size[row] = size
     sort(part, place_score, place_item, place_size)
 
@@ -177,6 +165,97 @@ def pair_sums(
 
 
 @_compiled
+def mixed(
+    part: NDArray[np.int64],
+    users: Codes,
+    shares: Scores,
+    start: NDArray[np.int64],
+    listener: Codes,
+    scale: Scores,
+    row_start: NDArray[np.int64],
+    row_item: Codes,
+    row_value: Scores,
+    wanted: int,
+    place_score: Scores,
+    place_item: Codes,
+    place_size: NDArray[np.int64],
+) -> None:
+    """As `summed`, of sums over each item's listeners; see `_mixture`."""
+    items = scale.size
+    total = np.empty(items, np.float32)
+    own = np.zeros(items, np.float32)
+    offered = np.empty(items, np.bool_)
+    for row in part:
+        low = row_start[users[row]]
+        high = row_start[users[row] + 1]
+        if low == high:
+            continue
+        offered[:] = wanted != 2
+        for pair in range(low, high):
+            own[row_item[pair]] = row_value[pair]
+            if wanted != 0:
+                offered[row_item[pair]] = wanted == 2
+        mine = shares[users[row]]
+        for item in range(items):
+            total[item] = _mixture(mine, listener[start[item] : start[item + 1]], scale[item], own[item])
+        for pair in range(low, high):
+            own[row_item[pair]] = np.float32(0.0)
+        place_size[row] = _offer_all(total, offered, place_score[row], place_item[row])
+    sort(part, place_score, place_item, place_size)
+
+
+@_compiled
+def pair_mixed(
+    shares: Scores,
+    user: Codes,
+    item: Codes,
+    start: NDArray[np.int64],
+    listener: Codes,
+    scale: Scores,
+    row_start: NDArray[np.int64],
+    row_item: Codes,
+    row_value: Scores,
+    out: Scores,
+) -> None:
+    """One sum for each pair, as in `mixed`."""
+    for row in range(user.size):
+        low = row_start[user[row]]
+        high = row_start[user[row] + 1]
+        at = _position(row_item, low, high, item[row])
+        own = row_value[at] if at >= 0 else np.float32(0.0)
+        those = listener[start[item[row]] : start[item[row] + 1]]
+        score = _mixture(shares[user[row]], those, scale[item[row]], own)
+        out[row] = score if low < high else np.nan
+
+
+@_compiled
+def _mixture(mine: Scores, listeners: Codes, scale: np.float32, own: np.float32) -> np.float32:
+    """``scale`` parts of the sum of what ``mine`` gives the listeners, the rest of ``own``."""
+    total = 0.0
+    for listener in listeners:
+        total += mine[listener]
+    return np.float32(scale * total + (1.0 - scale) * own)
+
+
+@_compiled
+def _offer_all(total: Scores, offered: NDArray[np.bool_], scores: Scores, items: Codes) -> int:
+    """Keep the best of the ``offered`` items in an empty heap; how many there are."""
+    size = 0
+    for start in range(0, total.size, LANES):
+        end = min(start + LANES, total.size)
+        if size == scores.size and end == start + LANES:
+            hits = 0
+            for item in range(start, end):
+                hits += total[item] >= scores[0]
+            if hits == 0:
+                continue
+        for item in range(start, end):
+            if offered[item]:
+                size = _offer(scores, items, size, total[item], np.int32(item))
+    return size
+
+
+@_compiled
 def products(user_factors: Scores, item_factors: Scores, user: Codes, track: Codes, out: Scores) -> None:
     for row in range(user.size):
         out[row] = _dot(user_factors[user[row]], item_factors[track[row]])
@@ -198,8 +277,8 @@ def _dot(left: Scores, right: Scores) -> np.float32:
 
 
 @_compiled
-def _among(values: Codes, low: int, high: int, value: np.int32) -> bool:
-    """Whether rising ``values[low:high]`` hold ``value``."""
+def _position(values: Codes, low: int, high: int, value: np.int32) -> int:
+    """Where rising ``values[low:high]`` hold ``value``, -1 where they do not."""
     end = high
     while low < end:
         middle = (low + end) >> 1
@@ -207,7 +286,7 @@ def _among(values: Codes, low: int, high: int, value: np.int32) -> bool:
             low = middle + 1
         else:
             end = middle
-    return bool(low < high and values[low] == value)
+    return low if low < high and values[low] == value else -1
 
 
 @_compiled

@@ -1,0 +1,24 @@
+"""Similar: the tracks that go with one."""
+
+from typing import Any
+
+from prefect import flow
+
+from flows import artifacts, steps
+from flows.train import prepared
+from schemas.config import Config
+from tasks import two_stage
+
+
+@flow(
+    name="similar",
+    flow_run_name="similar {config.dataset}",
+    on_completion=[artifacts.completed],
+    on_failure=[artifacts.failed],
+)
+def similar(config: Config = Config()) -> dict[str, Any]:  # noqa: B008 - the form's defaults
+    """The tracks nearest to ``similar.track``, by sessions or by listeners."""
+    entries = prepared(config)
+    near = steps.neighbours(config, entries["ingest"], entries["labels"])
+    track, table = two_stage.similar(config, entries["ingest"], near)
+    return {"track": track, "table": table}
