@@ -72,7 +72,7 @@ def _run(name: str, config: Config) -> Any:
 
 
 def _show(name: str, config: Config, result: Any) -> None:
-    if name != "retrain":
+    if name != "retrain" or config.labels.target == "played":
         print("\n".join(_lines(name, result)))
         return
     import polars as pl

@@ -13,6 +13,7 @@ from prefect.artifacts import (
 )
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.context import FlowRunContext
+from prefect.exceptions import ParameterTypeError
 
 from schemas.config import Config
 from schemas.errors import InputError
@@ -139,7 +140,7 @@ def failed(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """Say what went wrong and what to do, in the UI and in the log."""
     _PROGRESS.pop(flow_run.id, None)
     error = state.result(raise_on_failure=False)
-    if isinstance(error, InputError):
+    if isinstance(error, InputError | ParameterTypeError):  # the second: from the form, not --set
         told = f"**{flow.name} stopped: the input or a setting is at fault.**\n\n{error}"
     else:
         told = (

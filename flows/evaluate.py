@@ -6,9 +6,9 @@ from typing import Any
 from prefect import flow
 
 from flows import artifacts, steps
-from flows.train import prepared
+from flows.ingest import prepared
 from schemas.config import Config
-from tasks import reporting
+from tasks import reporting, stages
 
 
 @flow(
@@ -21,6 +21,7 @@ def evaluate(config: Config = Config()) -> dict[str, Any]:  # noqa: B008 - the f
     """Score plays that the model was not fitted on; returns the numbers and where the report lies."""
     now = datetime.now(UTC)
     reporting.writable(config)
+    stages.of_plays(config)
     entries = prepared(config)
     made = steps.evaluate_registered(config, entries["ingest"], entries["labels"], now)
     folder, told = steps.publish_evaluation(config, entries["ingest"], made)

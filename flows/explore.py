@@ -3,7 +3,7 @@
 from prefect import flow
 
 from flows import artifacts, steps
-from flows.train import prepared
+from flows.ingest import prepared
 from schemas.config import Config
 from tasks import reporting
 

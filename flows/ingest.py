@@ -1,12 +1,23 @@
 """Ingest: raw exports to canonical, validated tables."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 from prefect import flow
 
-from flows import artifacts
-from flows.train import prepared
+from flows import artifacts, steps
 from schemas.config import Config
+from tasks.store import Entry
+
+
+def prepared(config: Config) -> dict[str, Entry]:
+    """Steps up to the canonical tables and their labels; shared by every flow that reads data."""
+    entries: dict[str, Entry] = {}
+    if config.source.kind == "simulated":
+        entries["world"] = steps.world(config)
+    entries["ingest"] = steps.ingest(config, entries.get("world"), datetime.now(UTC))
+    entries["labels"] = steps.label(config, entries["ingest"])
+    return entries
 
 
 @flow(

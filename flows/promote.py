@@ -3,6 +3,7 @@
 from prefect import flow
 
 from flows import artifacts, steps
+from flows.lists import listed, promoted
 from flows.train import trained
 from schemas.config import Config
 from tasks.promotion import Decision
@@ -18,6 +19,8 @@ def promote(config: Config = Config()) -> Decision:  # noqa: B008 - the form's d
     """Compare the challenger with the champion; with ``promotion.version`` set that version instead."""
     if config.promotion.version is not None:
         decision = steps.promote_by_hand(config)
+    elif config.labels.target == "played":
+        return promoted(config, listed(config))
     else:
         done = trained(config)
         candidate = done.models[config.models.champion_candidate]

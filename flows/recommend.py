@@ -5,12 +5,39 @@ from typing import Any
 from prefect import flow
 
 from flows import artifacts, steps
-from flows.backtest import judged
+from flows.lists import judged, listed, promoted, refitted
 from schemas.config import Config
-from tasks import reporting
+from tasks import list_promotion, reporting
 from tasks.recommend import shown
 
 SHOWN = 3  # users whose lists are printed
+
+
+def recommended(config: Config) -> dict[str, Any]:
+    """All steps from raw data to published lists, which are the champion's."""
+    done = listed(config)
+    decision = promoted(config, done)
+    data, labels = done.judged.data, done.judged.labels
+    version, recipe = list_promotion.champion(config, data.facts["clock"])
+    assert version is not None, "a champion was just decided on"
+    own = done.judged if decision.promoted else judged(recipe, data, labels)
+    found = steps.candidates_at_end(recipe, data, labels)
+    near = steps.neighbours(recipe, data, labels)
+    model = refitted(recipe, own)
+    made = steps.recommend(recipe, data, labels, found, model, near, str(version.number))
+    folder = steps.publish_lists(config, data, made, version)
+    report, verdict = steps.publish_backtest(config, data, done.judged.evaluation)
+    return {
+        "verdict": verdict,
+        "table": shown(made.tables["recommendations"].path, SHOWN),
+        "users": made.facts["users"],
+        "cutoff": made.facts["cutoff"],
+        "model": f"{version.name} version {version.number}",
+        "promotion": decision.reason,
+        "recommendations": f"{folder}/recommendations.csv and .parquet",
+        "report": f"{report}/BACKTEST.md",
+        "MLflow run": done.run_id,
+    }
 
 
 @flow(
@@ -20,22 +47,6 @@ SHOWN = 3  # users whose lists are printed
     on_failure=[artifacts.failed],
 )
 def recommend(config: Config = Config()) -> dict[str, Any]:  # noqa: B008 - the form's defaults
-    """Fit both stages, judge them, refit on all windows, and publish recommendations."""
+    """Fit both stages, judge and register them, and publish the champion's recommendations."""
     reporting.writable(config)
-    done = judged(config)
-    training = config.lists.training_windows
-    run_id, version = steps.record_lists(config, done.data, done.windows[-2], done.fits, done.evaluation)
-    model = steps.refit_lists(
-        config, done.data, done.windows[-training:], done.fits[config.lists.champion_candidate]
-    )
-    found = steps.candidates_at_end(config, done.data, done.labels)
-    near = steps.neighbours(config, done.data, done.labels)
-    made = steps.recommend(config, done.data, done.labels, found, model, near, str(version.number))
-    folder = steps.publish_lists(config, done.data, made, version)
-    return {
-        "table": shown(made.tables["recommendations"].path, SHOWN),
-        "users": made.facts["users"],
-        "cutoff": made.facts["cutoff"],
-        "model": f"{version.name} version {version.number}, run {run_id}",
-        "recommendations": f"{folder}/recommendations.csv and .parquet",
-    }
+    return recommended(config)

@@ -6,6 +6,7 @@ from typing import Any
 from prefect import flow
 
 from flows import artifacts, steps
+from flows.recommend import recommended
 from flows.train import trained
 from schemas.config import Config
 from tasks import reporting, stages
@@ -18,9 +19,14 @@ from tasks import reporting, stages
     on_failure=[artifacts.failed],
 )
 def retrain(config: Config = Config()) -> dict[str, Any]:  # noqa: B008 - the form's defaults
-    """Ingest, train, evaluate, promote and report; returns where the report lies and its verdict."""
+    """Ingest, train, evaluate, promote and report; returns where the report lies and its verdict.
+
+    With ``labels.target=played`` the models are those of lists, and the lists are published.
+    """
     created = datetime.now(UTC)
     reporting.writable(config)
+    if config.labels.target == "played":
+        return recommended(config)
     done = trained(config)
     entries, candidate = done.entries, done.models[config.models.champion_candidate]
     decision = steps.promote(config, done.training, done.challenger, entries, candidate)

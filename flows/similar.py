@@ -5,7 +5,7 @@ from typing import Any
 from prefect import flow
 
 from flows import artifacts, steps
-from flows.train import prepared
+from flows.ingest import prepared
 from schemas.config import Config
 from tasks import two_stage
 

@@ -14,12 +14,14 @@ from typing import Any, ParamSpec, TypeVar, cast
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
+from prefect.logging import get_run_logger
 from prefect.states import Completed
 
 from flows import artifacts
 from schemas.config import Config
 from schemas.errors import InputError
 from tasks import (
+    list_promotion,
     list_reports,
     other_reports,
     promotion,
@@ -80,10 +82,12 @@ def step(name: str, work: Callable[P, R], label: str = "") -> Callable[P, R]:
         result = work(*arguments, **named)
         seconds = time.perf_counter() - started
         artifacts.advance()
+        # a worker knows nothing of our logger, which the command line turns on
+        log = LOG if LOG.isEnabledFor(logging.INFO) else get_run_logger()
         if not isinstance(result, Entry):
-            LOG.info("%-20s %9s %8.1f s", shown, "", seconds)
+            log.info("%-20s %9s %8.1f s", shown, "", seconds)
             return result
-        LOG.info(
+        log.info(
             "%-20s %9s rows %8.1f s%s",
             shown,
             f"{result.rows:,}",
@@ -143,6 +147,7 @@ candidates_at_end = step("candidates", two_stage.at_end, "at the end")
 neighbours = step("neighbours", two_stage.neighbouring)
 recommend = step("recommend", two_stage.recommended)
 record_lists = step("record", list_reports.recorded, "lists")
+promote_lists = step("promote", list_promotion.decided, "lists")
 publish_lists = step("publish", list_reports.published, "lists")
 publish_backtest = step("publish", list_reports.backtested, "backtest")
 

@@ -2,13 +2,14 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from prefect import flow
 
 from flows import artifacts, steps
+from flows.ingest import prepared
+from flows.lists import listed
 from schemas.config import Config
-from tasks import tracking
+from tasks import stages, tracking
 from tasks.registry import Training, Version
 from tasks.store import Entry
 
@@ -24,18 +25,9 @@ class Trained:
     challenger: Version
 
 
-def prepared(config: Config) -> dict[str, Entry]:
-    """Steps up to the canonical tables and their labels."""
-    entries: dict[str, Entry] = {}
-    if config.source.kind == "simulated":
-        entries["world"] = steps.world(config)
-    entries["ingest"] = steps.ingest(config, entries.get("world"), datetime.now(UTC))
-    entries["labels"] = steps.label(config, entries["ingest"])
-    return entries
-
-
 def trained(config: Config) -> Trained:
-    """Steps up to the challenger; shared by every flow that trains."""
+    """Steps up to the challenger; shared by every flow that trains a model of plays."""
+    stages.of_plays(config)
     with ThreadPoolExecutor(1) as beside:  # a new store takes seconds to make, and may be refused
         reachable = beside.submit(tracking.reachable, config)
         entries = prepared(config)
@@ -59,5 +51,10 @@ def trained(config: Config) -> Trained:
     on_failure=[artifacts.failed],
 )
 def train(config: Config = Config()) -> Version:  # noqa: B008 - the form's defaults
-    """Fit every ranker, evaluate all on the holdout, register the candidate as challenger."""
+    """Fit every ranker, evaluate all on the holdout, register the candidate as challenger.
+
+    With ``labels.target=played`` the rankers are those of lists, after retrieval.
+    """
+    if config.labels.target == "played":
+        return listed(config).challenger
     return trained(config).challenger

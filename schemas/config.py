@@ -102,8 +102,10 @@ class Store(Settings):
 class Labels(Settings):
     """What is predicted, and when a label counts as known."""
 
-    target: Literal["completed", "repeat"] = Field(
-        "completed", description="completed: will this play be heard out; repeat: will it be again"
+    target: Literal["completed", "repeat", "played"] = Field(
+        "completed",
+        description="completed: will this play be heard out; repeat: will the track be played again; "
+        "played: lists of what will be played next",
     )
     completed_share: float = Field(
         0.8,
@@ -291,3 +293,8 @@ class Config(Settings):
     def model_name(self) -> str:
         """Registered name: ``encore-<dataset>-<target>``."""
         return f"encore-{self.dataset}-{self.labels.target}"
+
+    @property
+    def lists_name(self) -> str:
+        """Registered name of the rankers of lists."""
+        return f"encore-{self.dataset}-played"

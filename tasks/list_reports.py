@@ -14,6 +14,7 @@ import polars as pl
 from schemas.config import Config
 from tasks import candidates
 from tasks.metrics.lists import ACCURACY
+from tasks.ranking.protocol import Column
 from tasks.registry import Child, Registry, Training, Version
 from tasks.report import backtest
 from tasks.report.files import room, staged, write_text
@@ -49,14 +50,15 @@ def moment(tick: int, clock: str) -> str:
 
 def recorded(
     config: Config, data: Entry, validation: Entry, fits: Mapping[str, Entry], judged: Entry
-) -> tuple[str, Version]:
-    """The lists' training in the registry: the parent run's id and the candidate's version."""
+) -> tuple[Training, str, Version]:
+    """The lists' training in the registry: what it is, the parent run's id, the candidate's version."""
     candidate = config.lists.champion_candidate
-    parts = [judged.key, _model(config), candidate]
+    columns = candidates.columns(validation.path, data.facts["clock"])
+    parts = [judged.key, config.lists_name, candidate]
     told = Training(
         key=hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32],
         name=f"train {config.dataset} played",
-        model=_model(config),
+        model=config.lists_name,
         candidate=candidate,
         parameters={
             "dataset": config.dataset, "target": "played", "source": config.source.kind,
@@ -68,25 +70,32 @@ def recorded(
         metrics=_metrics(judged, candidate),
         datasets={name: (table.digest, str(table.path)) for name, table in data.tables.items()},
         children=[
-            Child(
-                name,
-                entry.path,
-                candidates.columns(validation.path, data.facts["clock"]),
-                {"ranker": name, **{k: v for k, v in entry.facts.items() if isinstance(v, int | str)}},
-                {**_metrics(judged, name), "seconds": entry.facts["seconds"]},
-            )
+            child(name, entry, columns, {**_metrics(judged, name), "seconds": entry.facts["seconds"]})
             for name, entry in fits.items()
         ],
         version_tags={
-            "recipe": json.dumps(
-                {"ranker": candidate, "lists": config.lists.model_dump(mode="json")}, sort_keys=True
-            ),
+            "recipe": json.dumps(recipe(config), sort_keys=True),
             "clock": data.facts["clock"],
             "trained_until": str(judged.facts["cutoffs"][-1]),
             "dataset": config.dataset,
         },
     )  # fmt: skip
-    return Registry(config.tracking).record(told)
+    run_id, version = Registry(config.tracking).record(told)
+    return told, run_id, version
+
+
+def child(
+    ranker: str, fitted: Entry, columns: tuple[Column, ...], metrics: Mapping[str, float]
+) -> Child:
+    """A fitted ranker of lists, as the registry keeps it."""
+    facts = {name: value for name, value in fitted.facts.items() if isinstance(value, int | str)}
+    return Child(ranker, fitted.path, columns, {"ranker": ranker, **facts}, metrics)
+
+
+def recipe(config: Config) -> dict[str, Any]:
+    """What makes two trainings of lists the same: all settings that their fits read."""
+    groups = ("retrieval", "lists", "models")
+    return {name: getattr(config, name).model_dump(mode="json") for name in groups}
 
 
 def published(config: Config, data: Entry, made: Entry, version: Version) -> Path:
@@ -108,10 +117,6 @@ def published(config: Config, data: Entry, made: Entry, version: Version) -> Pat
         frame.write_csv(scratch / LISTS[1])
         write_text(scratch / LISTS[2], json.dumps(lineage, indent=1))
     return folder
-
-
-def _model(config: Config) -> str:
-    return f"encore-{config.dataset}-played"
 
 
 def _metrics(judged: Entry, system: str) -> dict[str, float]:

@@ -38,7 +38,7 @@ def evaluate(
     metrics of lists of ``lists.k``; each mode is judged by the plays of its kind, over users who
     have one; who got no candidate scores 0. ``recall`` has cutoff and what ``recall_of`` tells. The
     facts hold, by mode, metrics with 95 % intervals by user, and rankers' paired differences to every
-    retriever; ``cutoffs`` are those with a play to judge by. Raises InputError where none has.
+    retriever; ``silent`` are cutoffs without a play to judge by. Raises InputError where none has any.
     """
     judged: dict[int, pl.DataFrame] = {}
     recalls: list[pl.DataFrame] = []
@@ -76,7 +76,8 @@ def evaluate(
             differences += [{"mode": mode, "against": other} | row for row in against.to_dicts()]
     return {
         "k": config.lists.k,
-        "cutoffs": list(judged),
+        "cutoffs": list(windows),
+        "silent": [cutoff for cutoff in windows if cutoff not in judged],
         "metrics": metrics,
         "differences": differences,
         "spread": spread,

@@ -13,7 +13,7 @@ from tasks.report.files import room
 from tasks.report.redraw import redraw
 from tasks.report.verdict import against_base_rate
 from tasks.reporting import interval, moment, raw_files, sentence
-from tasks.stages import STREAMS
+from tasks.stages import described
 from tasks.store import Entry
 
 
@@ -24,7 +24,7 @@ def explored(config: Config, data: Entry, labels: Entry) -> Path:
         tables["plays"].path,
         tables["tracks"].path,
         tables["users"].path,
-        labels.tables[STREAMS[target]].path,
+        labels.tables[described(config, labels)].path,
         {name: value for name, value in data.facts.items() if name != "files"},
         config.output.dir,
         config.store,

@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 
 from schemas.config import Config
+from schemas.errors import InputError
 from tasks import audit as auditing
 from tasks import evaluation, featurize, ingest, labels, playlist, simulation, split, training
 from tasks.featurize import History
@@ -23,6 +24,20 @@ from tasks.store import Entry, Store, key
 from tasks.warehouse import Warehouse
 
 STREAMS = {"completed": "completed", "repeat": "repeated"}  # target → stream of its labels
+
+
+def of_plays(config: Config) -> None:
+    """Refuse the target of lists where a target of single plays is needed."""
+    if config.labels.target not in STREAMS:
+        raise InputError(
+            "lists have no label of single plays", place="labels.target", found=config.labels.target,
+            expected=" or ".join(STREAMS), do="choose such a target; lists are judged by `backtest`",
+        )  # fmt: skip
+
+
+def described(config: Config, outcomes: Entry) -> str:
+    """The stream of labels to describe a data set by: the target's, or for lists what there is."""
+    return STREAMS.get(config.labels.target, next(iter(sorted(outcomes.tables))))
 
 
 def world(config: Config) -> Entry:

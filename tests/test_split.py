@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from schemas.config import Split
 from schemas.errors import InputError
-from tasks.split import NAMES, Windows, check, rows, windows
+from tasks.split import NAMES, Span, Windows, check, rows, spans, windows
 
 DAY = 86_400_000
 
@@ -158,3 +158,39 @@ def test_a_window_with_one_class_is_refused(tmp_path: Path, only: bool) -> None:
     path = table(tmp_path, [(t, t + 1, only if t >= 30 else t % 2 == 0) for t in range(40)])
     with pytest.raises(InputError, match=rf"all labels of the holdout window.*10 rows, all {only}"):
         check(path, Windows(0, 20, 30, 40), "time", share(0.2, 0.2))
+
+
+# Windows of lists
+
+
+def test_spans_end_at_the_end_and_begin_where_the_one_before_ends() -> None:
+    assert spans(0, 100, 10, 3) == [Span(70, 80), Span(80, 90), Span(90, 100)]
+    assert spans(0, 20, 10, 1) == [Span(10, 20)]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(-50, 50), st.integers(1, 2_000), st.integers(1, 100), st.integers(1, 12))
+def test_spans_are_disjoint_with_a_windows_length_of_history(
+    start: int, size: int, length: int, count: int
+) -> None:
+    """Half-open, so that each tick after the first cutoff lies in exactly one; or a clear refusal."""
+    end = start + size
+    if (count + 1) * length > size:
+        fits = max(size // length - 1, 0)
+        told = (
+            rf"too little history for the windows of lists .*room for {fits} windows .*expected: {count}"
+        )
+        with pytest.raises(InputError, match=told) as refusal:
+            spans(start, end, length, count)
+        assert "lists.horizon_days" in str(refusal.value)
+        if fits:  # what it says fits, does
+            assert len(spans(start, end, length, fits)) == fits
+        return
+    made = spans(start, end, length, count)
+    assert len(made) == count
+    assert made[-1].end == end
+    assert all(each.end - each.cutoff == length for each in made)
+    assert all(earlier.end == later.cutoff for earlier, later in pairwise(made))
+    assert made[0].cutoff - start >= length
+    for tick in range(made[0].cutoff, end):
+        assert sum(each.cutoff <= tick < each.end for each in made) == 1

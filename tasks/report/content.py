@@ -124,7 +124,7 @@ class Report:
     """
 
     dataset: str
-    target: Literal["completed", "repeat"]
+    target: str
     target_sentence: str
     label_mode: str
     clock: bool
@@ -169,7 +169,7 @@ class Evaluated:
     refit: int | None
     run: str
     dataset: str
-    target: Literal["completed", "repeat"]
+    target: str
     target_sentence: str
     timezone: str
     created: datetime

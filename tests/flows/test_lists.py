@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from tasks.promotion import Decision
 from tests.flows.conftest import Place
 
 SMALL = ("lists.training_windows=1", "simulation.days=200", "simulation.plays=3000")
@@ -71,7 +72,7 @@ def test_a_reason_is_true(lists: Place) -> None:
 
 def test_lists_lead_back_to_model_and_raw_files(lists: Place) -> None:
     told = json.loads((lists.output / "recommendations.json").read_text())
-    version = lists.registry().version("encore-demo-played", "challenger")
+    version = lists.registry().version("encore-demo-played", "champion")
     assert (told["model"], told["model_version"]) == (version.name, version.number)
     assert set(recommendations(lists)["model_version"]) == {str(version.number)}
     assert told["raw_files"] == lists.facts("ingest")["files"]
@@ -82,13 +83,13 @@ def test_the_same_again_computes_nothing_and_changes_nothing(
     lists: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = (lists.output / "recommendations.csv").read_bytes()
-    version = lists.registry().version("encore-demo-played", "challenger").number
+    version = lists.registry().version("encore-demo-played", "champion").number
     assert lists.run("recommend", "recommend.k=5") == 0
     made = [line for line in capsys.readouterr().err.splitlines() if " rows " in line]
     assert made
     assert all(line.endswith("reused") for line in made)
     assert (lists.output / "recommendations.csv").read_bytes() == before
-    assert lists.registry().version("encore-demo-played", "challenger").number == version
+    assert lists.registry().version("encore-demo-played", "champion").number == version
 
 
 @pytest.mark.parametrize(("heard", "known"), [("exclude", False), ("only", True)])
@@ -159,3 +160,30 @@ def test_similar_tracks_of_the_most_played_one(lists: Place, capsys: pytest.Capt
     most = plays(lists)["track_id"].mode().sort()[0]
     assert most in told.out
     assert "no such track" in told.err
+
+
+def test_a_new_recipe_is_compared_on_the_same_windows(lists: Place) -> None:
+    before = recommendations(lists)
+    champion = lists.registry().version("encore-demo-played", "champion")
+    assert lists.run("recommend", "recommend.k=5", "lists.champion_candidate=logistic") == 0
+    challenger = lists.registry().version("encore-demo-played", "challenger")
+    decision = Decision.of(challenger)
+    assert decision is not None
+    assert "new recipe" in decision.reason
+    assert decision.numbers["ndcg_low"] <= decision.numbers["ndcg"] <= decision.numbers["ndcg_high"]
+    assert decision.promoted == (decision.numbers["ndcg_low"] > 0)
+    now = lists.registry().version("encore-demo-played", "champion")
+    assert (now.number == champion.number) == (not decision.promoted)
+    if not decision.promoted:  # what is published is the champion's, whatever was tried
+        assert recommendations(lists).equals(before)
+
+
+def test_data_of_another_kind_is_not_compared_with_the_champion(
+    lists: Place, real_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = replace(
+        lists, config="kkbox", settings=(f"source.path={real_data / 'kkbox'}", "dataset=demo")
+    )
+    short = ("lists.training_windows=1", "retrieval.retrievers=[popular]", "lists.rankers=[lightgbm]")
+    assert other.run("recommend", *short, "lists.max_users=50") == 2
+    assert "was trained on other data" in capsys.readouterr().err
