@@ -1,6 +1,6 @@
 # `make run` and `make test` are all that a newcomer needs; both set everything up first.
 # Every path is relative, so a folder with spaces in its name is fine.
-.PHONY: setup run test lint bench lock clean
+.PHONY: setup run serve test lint bench lock clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11; do \
@@ -14,6 +14,15 @@ setup: $(INSTALLED)
 
 run: setup
 	@$(RUN) flows retrain --config configs/demo.yaml
+
+# Answers POST /invocations on this machine alone; CONFIG and DATASET say what with.
+CONFIG ?= configs/demo.yaml
+DATASET ?= demo
+serve: setup
+	@$(RUN) flows package --config $(CONFIG)
+	@MLFLOW_TRACKING_URI=sqlite:///mlflow.db MLFLOW_DISABLE_TELEMETRY=true \
+		MLFLOW_ALLOW_PICKLE_DESERIALIZATION=false .venv/bin/mlflow models serve \
+		-m "models:/encore-$(DATASET)-recommender@champion" --env-manager local --host 127.0.0.1 --port 5001
 
 test: setup lint
 	@$(RUN) pytest

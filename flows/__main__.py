@@ -54,17 +54,38 @@ def main(arguments: list[str]) -> int:
         result = _run(given.flow, config)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
+        _forget(error)
         return 2
     except KeyboardInterrupt:
         print(
             "interrupted; what is finished is kept, the same command goes on from there", file=sys.stderr
         )
         return 1
-    except Exception:
+    except Exception as error:
+        if told := _unanswered(error):
+            print(f"error: {told}", file=sys.stderr)
+            return 2
         traceback.print_exc()
+        _forget(error)
         return 1
     _show(given.flow, config, result)
     return 0
+
+
+def _forget(error: BaseException | None) -> None:
+    """Let go of what an error's frames hold: of a connection left at the end DuckDB tells at length."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
+
+
+def _unanswered(error: Exception) -> InputError | None:
+    """The person's to mend: the Prefect server that they have named cannot be reached."""
+    url = os.environ.get("PREFECT_API_URL")
+    if not url or (type(error).__module__, type(error).__name__[:7]) != ("httpx", "Connect"):
+        return None
+    what = "start it, or unset PREFECT_API_URL: a run then starts one of its own"
+    return InputError("the Prefect server does not answer", file=url, do=what)
 
 
 def _run(name: str, config: Config) -> Any:

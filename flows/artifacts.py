@@ -11,6 +11,8 @@ from prefect.artifacts import (
     create_table_artifact,
     update_progress_artifact,
 )
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import ArtifactCreate
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.context import FlowRunContext
 from prefect.exceptions import ParameterTypeError
@@ -149,4 +151,13 @@ def failed(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
             "What is finished is kept: run the same again and it goes on from there. "
             "If it fails in the same place, report it with the log."
         )
-    create_markdown_artifact(told, key="failure", description=f"why {flow_run.name} failed")
+    # a form's values are refused before the run begins: only by its id does this belong to it
+    made = ArtifactCreate(
+        key="failure",
+        type="markdown",
+        data=told,
+        description=f"why {flow_run.name} failed",
+        flow_run_id=flow_run.id,
+    )
+    with get_client(sync_client=True) as client:
+        client.create_artifact(made)

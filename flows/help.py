@@ -17,6 +17,7 @@ FLOWS = {
     "evaluate": "a registered model on chosen data",
     "promote": "decide on the challenger, or set a version by hand",
     "recommend": "lists for chosen users, each track with a reason",
+    "package": "the recommender as one registered model, to be served",
     "backtest": "the two stages, retrieval and ranking, judged over rolling cutoffs",
     "similar": "the tracks that go with one",
     "explore": "the report of a data set, in place of notebooks",
@@ -43,6 +44,11 @@ MORE = {
         "on all of them, and writes recommendations.parquet, .csv and .json (where they come from) into "
         "output.dir."
     ),
+    "package": (
+        "Does what recommend does up to the champion, and registers candidates, ranker and the list for "
+        "strangers as one model, encore-<dataset>-recommender, for `mlflow models serve`. "
+        "It holds ids of users and what they play: mind who can read the tracking store."
+    ),
     "backtest": (
         "Writes BACKTEST.md, backtest.json, lists_comparison.csv and recall.csv into output.dir; where "
         "another command's report lies there, into the folder backtest in it."
@@ -68,6 +74,7 @@ MOSTLY = {
     "evaluate": ("evaluation.model", "dataset", "labels.target", "source.path", "output.dir"),
     "promote": ("promotion.version", "promotion.margin", "dataset", "labels.target", "source.path"),
     "recommend": ("recommend.users", "recommend.k", "recommend.heard", "source.path", "output.dir"),
+    "package": ("source.path", "dataset", "retrieval.candidates", "tracking.uri"),
     "backtest": ("backtest.cutoffs", "lists.horizon_days", "lists.k", "source.path", "output.dir"),
     "similar": ("similar.track", "similar.k", "similar.retriever", "source.path"),
     "explore": ("source.path", "source.timezone", "output.dir"),

@@ -69,6 +69,7 @@ POLICIES = {
     "candidates": Policy(1, 3 * HOUR),
     "neighbours": Policy(1, HOUR),
     "recommend": Policy(1, HOUR),
+    "package": Policy(1, HOUR),
 }
 
 
@@ -149,6 +150,8 @@ recommend = step("recommend", two_stage.recommended)
 record_lists = step("record", list_reports.recorded, "lists")
 promote_lists = step("promote", list_promotion.decided, "lists")
 publish_lists = step("publish", list_reports.published, "lists")
+package = step("package", two_stage.packaged)
+register_package = step("publish", list_reports.packaged, "recommender")
 publish_backtest = step("publish", list_reports.backtested, "backtest")
 
 

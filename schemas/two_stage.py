@@ -26,15 +26,23 @@ class Retrieval(Settings):
         ("popular", "again", "covisit", "item_knn", "als", "linear"),
         description="retrievers whose candidates are united",
     )
-    candidates: Count = Field(200, description="most candidates a user")
+    # LightGBM takes lists of at most 10,000 rows
+    candidates: int = Field(200, ge=1, le=10_000, description="most candidates a user")
     popular_days: Count = Field(90, description="popular: newest days that count, with a clock")
     neighbours: Count = Field(100, description="covisit, item_knn: most neighbours kept of a track")
-    linear_tracks: Count = Field(10_000, description="linear: most played tracks it knows")
+    linear_tracks: Count = Field(
+        10_000,
+        description="linear: side of the largest square it inverts: that many tracks, or that many "
+        "users where they are fewer than tracks",
+    )
     linear_l2: float = Field(200.0, gt=0, description="linear: L2 of its weights")
     linear_half_life_days: Count = Field(
         270, description="linear: age at which a user's newest play of a track counts half, with a clock"
     )
     als: Als = Als()
+
+
+ListRankerName = Literal["logistic", "lightgbm", "lambdamart", "blend"]
 
 
 class Lists(Settings):
@@ -48,10 +56,12 @@ class Lists(Settings):
     max_users: Count = Field(
         3_000, description="most users whose candidates a training window takes, drawn by seed"
     )
-    rankers: tuple[Literal["logistic", "lightgbm", "lambdamart"], ...] = Field(
-        ("logistic", "lightgbm", "lambdamart"), min_length=1, description="rankers of candidates"
+    rankers: tuple[ListRankerName, ...] = Field(
+        ("logistic", "lightgbm", "lambdamart", "blend"),
+        min_length=1,
+        description="rankers of candidates",
     )
-    champion_candidate: Literal["logistic", "lightgbm", "lambdamart"] = Field(
+    champion_candidate: ListRankerName = Field(
         "lightgbm", description="ranker that is registered and recommends"
     )
     k: Count = Field(10, description="length of the lists that are judged")

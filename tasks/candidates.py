@@ -7,7 +7,7 @@ that millions of candidates take the memory of their pairs alone. ``rows`` puts 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -144,9 +144,36 @@ def retrieved(listening: Listening, users: Codes, config: Config) -> pl.DataFram
     )
     kept = both.filter(pl.col("heard") | (pl.col("place") < most - pl.col("held")))
     columns = [f"{name}_{what}" for name in settings.retrievers for what in ("score", "rank")]
-    return kept.sort("user", "heard", "place", descending=[False, True, False]).select(
-        "user", "track", "heard", *columns
+    ordered = kept.sort("user", "heard", "place", descending=[False, True, False])
+    standard = [_standard(name) for name in settings.retrievers]
+    return ordered.select("user", "track", "heard", *columns, *standard)
+
+
+def _standard(retriever: str) -> pl.Expr:
+    """A retriever's score among the user's other candidates, of heard or of unheard tracks.
+
+    Scores of one user say little beside those of another; how far one stands out does. Null where
+    the retriever has no score, or all have the same.
+    """
+    score = pl.col(f"{retriever}_score").cast(pl.Float64)
+    distance = (score - score.mean().over("user", "heard")) / score.std().over("user", "heard")
+    named = distance.cast(pl.Float32).alias(f"{retriever}_standard")
+    return pl.when(distance.is_finite()).then(named).alias(f"{retriever}_standard")
+
+
+def cold(history: History, cutoff: int, config: Config, warehouse: Warehouse) -> pl.DataFrame:
+    """What somebody unknown gets: track (place) and score, the most popular first."""
+    sides = Sides.read(history.users, history.tracks, warehouse)
+    events = moments.read(history.plays, sides, history.timezone, warehouse)
+    listening = known_at(history, events, cutoff).listening
+    stranger = listening.users.clear(1)  # a row of nulls: no place, no age, no plays
+    others = replace(listening, users=pl.concat([listening.users, stranger]))
+    popular = RETRIEVERS["popular"].fit(
+        others, config.retrieval, config.store.threads, config.models.seed
     )
+    user = np.array([listening.users.height], np.int32)
+    found = popular.retrieve(user, config.retrieval.candidates, "include")
+    return pl.DataFrame({"track": found.track, "score": found.score})
 
 
 def rows(folder: Path, names: list[str]) -> pl.DataFrame:

@@ -119,6 +119,13 @@ def published(config: Config, data: Entry, made: Entry, version: Version) -> Pat
     return folder
 
 
+def packaged(config: Config, made: Entry, version: Version) -> Version:
+    """The recommender in the registry, from where it is served."""
+    registry = Registry(config.tracking)
+    tags = {"cutoff": made.facts["cutoff"], "ranker_version": str(version.number)}
+    return registry.package(f"encore-{config.dataset}-recommender", made.path, made.key, version, tags)
+
+
 def _metrics(judged: Entry, system: str) -> dict[str, float]:
     names = {"include": "", "exclude": "discoveries_", "only": "repeats_"}
     told: dict[str, float] = {}

@@ -76,6 +76,8 @@ def evaluate(
             differences += [{"mode": mode, "against": other} | row for row in against.to_dicts()]
     return {
         "k": config.lists.k,
+        # how deep a single retriever's list surely reaches in the union
+        "depth": config.retrieval.candidates // 2 // max(len(config.retrieval.retrievers), 1),
         "cutoffs": list(windows),
         "silent": [cutoff for cutoff in windows if cutoff not in judged],
         "metrics": metrics,

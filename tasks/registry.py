@@ -161,16 +161,21 @@ class Registry:
         return str(info.model_uri)
 
     def _register(self, training: Training, uri: str, run_id: str) -> Version:
+        return self._make_version(
+            training.model, uri, run_id, {**training.version_tags, KEY: training.key}
+        )
+
+    def _make_version(self, name: str, uri: str, run_id: str, tags: Mapping[str, str]) -> Version:
         from mlflow.exceptions import MlflowException
 
         try:
-            self.client.create_registered_model(training.model)
+            self.client.create_registered_model(name)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-        tags = {**training.version_tags, KEY: training.key}
-        made = self.client.create_model_version(training.model, source=uri, run_id=run_id, tags=tags)
-        return _version(made)
+        return _version(
+            self.client.create_model_version(name, source=uri, run_id=run_id, tags=dict(tags))
+        )
 
     def publish(
         self, training: Training, child: Child, evaluated: Version, tags: Mapping[str, str]
@@ -205,6 +210,45 @@ class Registry:
             training.model, source=uri, run_id=run.info.run_id, tags={**linked, KEY: training.key}
         )
         return _version(made)
+
+    def package(
+        self, name: str, folder: Path, key: str, ranker: Version, tags: Mapping[str, str]
+    ) -> Version:
+        """Register the recommender in ``folder`` as ``name`` and champion; once for each ``key``.
+
+        It is logged in the run of ``ranker``, the version that it ranks with.
+        """
+        with using(self._settings):
+            for found in self._versions(name):
+                if found.tags.get(KEY) == key:
+                    self.client.set_registered_model_alias(name, "champion", str(found.number))
+                    return found
+            uri = self._log_recommender(folder, ranker.run_id)
+            version = self._make_version(name, uri, ranker.run_id, {**tags, KEY: key})
+            self.client.set_registered_model_alias(name, "champion", str(version.number))
+            return version
+
+    def _log_recommender(self, folder: Path, run_id: str) -> str:
+        from mlflow.models import ModelSignature
+        from mlflow.types import ColSpec, Schema
+
+        asked = Schema(
+            [
+                ColSpec("string", "user_id"),
+                ColSpec("long", "k", required=False),
+                ColSpec("string", "heard", required=False),
+            ]
+        )
+        with self._mlflow.start_run(run_id=run_id):
+            info = self._mlflow.pyfunc.log_model(
+                name="recommender",
+                python_model=str(ROOT / "tasks" / "recommender_served.py"),
+                artifacts={"recommender": str(folder)},
+                code_paths=[str(ROOT / "tasks"), str(ROOT / "schemas")],
+                signature=ModelSignature(asked),
+                pip_requirements=[f"{package}=={installed(package)}" for package in PACKAGES],
+            )
+        return str(info.model_uri)
 
     def version(self, name: str, which: str) -> Version | None:
         """The version of an alias or number; None if there is none."""

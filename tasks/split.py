@@ -40,18 +40,18 @@ class Span:
     end: int
 
 
-def spans(start: int, end: int, length: int, count: int) -> list[Span]:
+def spans(start: int, end: int, length: int, count: int, told: str) -> list[Span]:
     """``count`` windows of ``length`` ticks that end at ``end``, oldest first, none over another.
 
     ``start`` is the tick of the first play: before the oldest cutoff there must be at least one
-    window's length of history.
+    window's length of history. ``told`` is the length in words, for the refusal.
     """
     made = [Span(end - length * (place + 1), end - length * place) for place in range(count)][::-1]
     if made[0].cutoff - start < length:
         fits = max((end - start) // length - 1, 0)
         raise InputError(
             "too little history for the windows of lists",
-            found=f"room for {fits} windows of {length} ticks after one window of history",
+            found=f"room for {fits} windows of {told} after one window of history",
             expected=f"{count}: judged, for validation and for training",
             do="shorten lists.horizon_days (lists.horizon_share), or ask for fewer training_windows",
         )

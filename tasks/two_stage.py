@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from schemas.config import Config
-from tasks import candidates, lists, lists_evaluation, neighbours, recommend, split
+from tasks import candidates, lists, lists_evaluation, neighbours, recommend, recommender, split
 from tasks.split import Span
 from tasks.stages import digests, past, store
 from tasks.store import Entry, key
@@ -26,7 +26,8 @@ def spans(config: Config, data: Entry) -> list[Span]:
     """Windows of lists, oldest first: for training, one for validation, the judged ones."""
     start, end, length = _extent(config, data)
     count = config.lists.training_windows + 1 + config.backtest.cutoffs
-    return split.spans(start, end, length, count)
+    told = f"{length // DAY} days" if data.facts["clock"] == "time" else f"{length} rows"
+    return split.spans(start, end, length, count, told)
 
 
 def candidates_at(config: Config, data: Entry, outcomes: Entry, span: Span, training: bool) -> Entry:
@@ -137,9 +138,7 @@ def recommended(
     model_version: str,
 ) -> Entry:
     """Lists of ``recommend.users`` at the end of the data."""
-    cutoff = found.facts["cutoff"]
-    told = f"{datetime.fromtimestamp(cutoff / 1000, UTC):%Y-%m-%dT%H:%MZ}"
-    told = told if data.facts["clock"] == "time" else f"row {cutoff}"
+    told = told_cutoff(data, found)
     inputs = [found.key, model.key, near.key, model_version]
     inputs += digests(data, *data.tables) + digests(outcomes, *outcomes.tables)
 
@@ -160,6 +159,33 @@ def recommended(
 
     name = key(recommend.write, inputs, config.recommend.model_dump(mode="json"))
     return store(config).once("recommend", name, work)
+
+
+def packaged(
+    config: Config, data: Entry, outcomes: Entry, found: Entry, model: Entry, model_version: str
+) -> Entry:
+    """The recommender to be served: candidates at the end of the data, ranker, cold list."""
+    facts = {"model_version": model_version, "cutoff": told_cutoff(data, found)}
+    inputs = [found.key, model.key, model_version, *digests(data, "plays", "tracks", "users")]
+
+    def work(folder: Path) -> Mapping[str, Any]:
+        with Warehouse(config.store) as warehouse:
+            known = past(config, data, outcomes, None)
+            cold = candidates.cold(known, found.facts["cutoff"], config, warehouse)
+        tracks = data.tables["tracks"].path
+        recommender.save(found.path, model.path, cold, tracks, facts, folder)
+        return facts
+
+    name = key(recommender.save, inputs, config.retrieval.model_dump(mode="json"))
+    return store(config).once("recommender", name, work)
+
+
+def told_cutoff(data: Entry, found: Entry) -> str:
+    """The cutoff of candidates in words."""
+    cutoff = found.facts["cutoff"]
+    if data.facts["clock"] == "order":
+        return f"row {cutoff}"
+    return f"{datetime.fromtimestamp(cutoff / 1000, UTC):%Y-%m-%dT%H:%MZ}"
 
 
 def _extent(config: Config, data: Entry) -> tuple[int, int, int]:

@@ -71,7 +71,7 @@ def sorted_plays(log: Log) -> list[Row]:
     return sorted(rows, key=lambda row: (row["started_at"], row["user_id"], row["seq"]))
 
 
-TRACKS = [
+TRACKS: list[Row] = [
     {"track_id": "t0", "artist": "A", "duration_ms": 200_000, "year": 2015, "language": "3",
      "genres": ["g1"], "composers": ["c1"], "isrc_country": "DE", "isrc_registrant": "r1"},
     {"track_id": "t1", "artist": "A", "duration_ms": 61_000, "year": 2015, "language": "17",
@@ -81,7 +81,7 @@ TRACKS = [
     {"track_id": "t3", "artist": None, "duration_ms": None, "year": None},
     {"track_id": "t4", "artist": "C", "duration_ms": 240_000, "year": 2016, "genres": ["g3"]},
 ]  # fmt: skip
-USERS = [
+USERS: list[Row] = [
     {"user_id": "u0", "country": "SE", "city": "5", "age": 30, "gender": "female",
      "registered_via": "9", "registered_at": date(2021, 2, 28)},
     {"user_id": "u1", "country": "DE", "city": "13", "age": None, "gender": "male",

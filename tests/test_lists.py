@@ -158,9 +158,10 @@ def test_a_planted_signal_orders_lists(ranker: str, folder: Path, windows: list[
     model = lists.load(folder)
     truth = 2 * pl.col("affinity") + 3 * (pl.col("kind").cast(pl.String) == "song")
     told = {}
-    for name, score in {
+    scores: dict[str, Any] = {
         "model": pl.Series(model.order(frame)), "near": pl.col("near_score"), "truth": truth,
-    }.items():  # fmt: skip
+    }  # fmt: skip
+    for name, score in scores.items():
         top = lists.top(frame.with_columns(score=score), 10)
         told[name] = accuracy(top, relevant, 10)["ndcg"].mean()
     assert told["model"] > told["near"] + 0.15  # type: ignore[operator]
@@ -257,7 +258,7 @@ def test_lists_are_groups_of_a_window_and_a_user(tmp_path: Path, monkeypatch: An
             monkeypatch.setattr(lightgbm, "Dataset", dataset)
             return fit(task)
 
-    monkeypatch.setitem(RANKERS, "lambdamart", Spy)  # type: ignore[arg-type]
+    monkeypatch.setitem(RANKERS, "lambdamart", Spy)
     for place in (one, two):  # both outcomes in each list
         frame = pl.read_parquet(place / "candidates.parquet")
         mixed = frame.with_columns(target=pl.int_range(pl.len()) % 2 == 0)
@@ -318,7 +319,7 @@ def test_a_window_in_which_every_candidate_was_played(ranker: str, tmp_path: Pat
     one = window(tmp_path / "one", 0, users=1, each=1)
     frame = pl.read_parquet(one / "candidates.parquet")
     frame.with_columns(target=pl.lit(True)).write_parquet(one / "candidates.parquet")
-    with pytest.raises(InputError, match="every candidate was played .*1 candidates, 1 of them"):
+    with pytest.raises(InputError, match=r"every candidate was played .*1 candidates, 1 of them"):
         lists.fit(ranker, [one], one, COLUMNS, CONFIG, tmp_path)
 
 

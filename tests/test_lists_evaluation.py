@@ -58,7 +58,7 @@ def window(
 ) -> Path:
     """The folder of a window's candidates."""
     folder.mkdir()
-    own = {"user": pl.Int32, "track": pl.Int32, "heard": pl.Boolean}
+    own: dict[str, Any] = {"user": pl.Int32, "track": pl.Int32, "heard": pl.Boolean}
     scores = dict.fromkeys(
         ("popular_score", "popular_rank", "again_score", "again_rank", "affinity"), pl.Float32
     )
@@ -99,7 +99,8 @@ def judged(
         cutoff: {"candidates": place, "lightgbm": Path(ranker)} for cutoff, place in windows.items()
     }
     facts = evaluate(given, config.lists.rankers, tracks, config, folder)
-    return facts, *(pl.read_parquet(folder / f"{name}.parquet") for name in ("per_user", "recall"))
+    per_user, recall = (pl.read_parquet(folder / f"{name}.parquet") for name in ("per_user", "recall"))
+    return facts, per_user, recall
 
 
 def by_user(per_user: pl.DataFrame, metric: str) -> dict[tuple[str, str], dict[str, float]]:
@@ -169,10 +170,10 @@ def test_recall_by_hand(tmp_path: Path, tracks: Path) -> None:
 def test_recall_at_k_is_of_k_candidates(tmp_path: Path, tracks: Path) -> None:
     """Heard and unheard ones are ranked apart; ten of each are not the first ten of all."""
     found: list[Candidate] = []
-    for place in range(15):
+    for rank in range(1, 16):
         found += [
-            (0, place, True, 100.0 - place, place + 1, None, None, 0.0),
-            (0, 50 + place, False, 50.0 - place, place + 1, None, None, 0.0),
+            (0, rank - 1, True, 100.0 - rank, rank, None, None, 0.0),
+            (0, 49 + rank, False, 50.0 - rank, rank, None, None, 0.0),
         ]
     relevant = [(0, 0, True), (0, 9, True), (0, 50, False), (0, 59, False)]
     place = window(tmp_path / "w", found, relevant, ["anna"])

@@ -164,8 +164,8 @@ def test_a_window_with_one_class_is_refused(tmp_path: Path, only: bool) -> None:
 
 
 def test_spans_end_at_the_end_and_begin_where_the_one_before_ends() -> None:
-    assert spans(0, 100, 10, 3) == [Span(70, 80), Span(80, 90), Span(90, 100)]
-    assert spans(0, 20, 10, 1) == [Span(10, 20)]
+    assert spans(0, 100, 10, 3, "ten") == [Span(70, 80), Span(80, 90), Span(90, 100)]
+    assert spans(0, 20, 10, 1, "ten") == [Span(10, 20)]
 
 
 @settings(max_examples=200, deadline=None)
@@ -181,12 +181,12 @@ def test_spans_are_disjoint_with_a_windows_length_of_history(
             rf"too little history for the windows of lists .*room for {fits} windows .*expected: {count}"
         )
         with pytest.raises(InputError, match=told) as refusal:
-            spans(start, end, length, count)
+            spans(start, end, length, count, "so many days")
         assert "lists.horizon_days" in str(refusal.value)
         if fits:  # what it says fits, does
-            assert len(spans(start, end, length, fits)) == fits
+            assert len(spans(start, end, length, fits, "")) == fits
         return
-    made = spans(start, end, length, count)
+    made = spans(start, end, length, count, "so many days")
     assert len(made) == count
     assert made[-1].end == end
     assert all(each.end - each.cutoff == length for each in made)

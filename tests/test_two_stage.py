@@ -39,9 +39,8 @@ SETTINGS = Config(
     models=Models(lightgbm=LightGBM(max_trees=15, min_data_in_leaf=5, early_stopping=5)),
     evaluation=config.Evaluation(resamples=100),
 )
-QUICK = SETTINGS.model_copy(
-    update={"lists": SETTINGS.lists.model_copy(update={"training_windows": 1, "rankers": ("lightgbm",)})}
-)
+SHORT = SETTINGS.model_copy(update={"lists": SETTINGS.lists.model_copy(update={"training_windows": 1})})
+QUICK = SHORT.model_copy(update={"lists": SHORT.lists.model_copy(update={"rankers": ("lightgbm",)})})
 
 
 def world(clock: str, seed: int = 0, size: int = 900) -> Log:
@@ -101,7 +100,7 @@ def ran(log: Log, folder: Path, settings: Config = SETTINGS, **tables: Any) -> D
         two_stage.candidates_at(settings, data, outcomes, span, number < training)
         for number, span in enumerate(spans)
     ]
-    fits = {
+    fits: Mapping[str, Entry] = {
         ranker: two_stage.lists_fitted(settings, ranker, data, windows[:training], windows[training])
         for ranker in settings.lists.rankers
     }
@@ -128,6 +127,20 @@ def test_windows_are_those_of_the_settings(done: Done) -> None:
         heard = plays.filter(tick < span.cutoff).select("user_id", "track_id").unique()
         assert entry.tables["heard"].rows == heard.height
     assert [entry.facts["users"] for entry in done.windows] == [8, 8, USERS, USERS]
+
+
+def test_without_a_clock_every_label_before_the_cutoff_is_known(done: Done) -> None:
+    """Those of the last rows too, and none after; with a clock each matures in its own time."""
+    if done.data.facts["clock"] == "time":
+        return
+    plays = pl.read_parquet(done.data.tables["plays"].path)
+    for entry in done.windows:
+        known = plays.filter(pl.col("seq") < entry.facts["cutoff"])
+        expected = known.group_by("user_id").len().sort("user_id")
+        users = pl.read_parquet(entry.tables["users"].path)
+        assert users["user_id"].to_list() == expected["user_id"].to_list()
+        told = users["user_labels"].to_numpy()
+        np.testing.assert_allclose(told, np.log1p(expected["len"].to_numpy()), rtol=1e-6)
 
 
 def test_rankers_beat_chance_and_recall_grows(done: Done) -> None:
@@ -190,7 +203,7 @@ def test_what_came_after_the_cutoff_changes_no_list(clock: str, tmp_path: Path) 
     """Plays in the judged window edited, deleted and added, by new users and of new tracks, whose
     tables tell what no earlier one does: every ranker is fitted the same and orders the same."""
     log = world(clock)
-    before = ran(log, tmp_path / "before")
+    before = ran(log, tmp_path / "before", SHORT)
     cutoff = before.spans[-1].cutoff
     rng = np.random.default_rng(5)
     last = log.plays[-1]
@@ -211,6 +224,7 @@ def test_what_came_after_the_cutoff_changes_no_list(clock: str, tmp_path: Path) 
     after = ran(
         log.with_plays([*rows, last]),
         tmp_path / "after",
+        SHORT,
         tracks=[{"track_id": "a new one", "artist": "artist 1", "year": 1999, "language": "3",
                  "composers": ["c"], "isrc_country": "DE", "isrc_registrant": "r",
                  "genres": ["genre 0"]}, *CATALOGUE],
@@ -299,7 +313,7 @@ def test_a_single_retriever(name: Any, tmp_path: Path) -> None:
 
 
 def test_one_candidate_a_user(tmp_path: Path) -> None:
-    """The one unheard track that the first retriever puts first: half a place for a heard one is none."""
+    """The unheard track that the first retriever puts first: half a place is none for a heard one."""
     retrieval = SETTINGS.retrieval.model_copy(
         update={"candidates": 1, "retrievers": ("item_knn", "popular")}
     )

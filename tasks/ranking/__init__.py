@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tasks.ranking import base_rate, boosting, heuristic, lambdamart, logistic
+from tasks.ranking import base_rate, blend, boosting, heuristic, lambdamart, logistic
 from tasks.ranking.protocol import Kind
 
 RANKERS: Mapping[str, Kind] = {
@@ -13,4 +13,5 @@ RANKERS: Mapping[str, Kind] = {
     "logistic": logistic,
     "lightgbm": boosting,
     "lambdamart": lambdamart,
+    "blend": blend,
 }

@@ -28,8 +28,9 @@ class Column:
 class Task:
     """What to fit on: rows with ``target`` (bool, never null) and the feature columns.
 
-    ``validation`` may be used for early stopping, calibration and nothing else; without it
-    (a refit on all data) the model takes over ``like``'s size and calibration. ``group`` names the
+    ``validation``, newer than training, is for early stopping and calibration, and then, by a ranker
+    that needs no stopping, for one more fit; without it (a refit on all data) the model takes over
+    ``like``'s size and calibration. ``group`` names the
     column by which rows lie in lists, for rankers that learn an order.
     """
 

@@ -61,6 +61,11 @@ def page(
         f"its list of {facts['k']} is compared with what users played in the window after. The whole "
         "catalogue was open; nothing was sampled. 95 % intervals are bootstraps by user.",
     ]
+    if facts["k"] > facts["depth"]:
+        parts.append(
+            f"Single retrievers are judged by what they gave to the union, which surely holds their "
+            f"first {facts['depth']} tracks: at {facts['k']} they may be better than shown."
+        )
     for mode, meaning in MODES.items():
         rows = [row for row in facts["metrics"] if row["mode"] == mode]
         if not rows:

@@ -164,7 +164,7 @@ def _positions(names: NDArray[np.int64], keys: NDArray[np.int64]) -> tuple[Codes
 
 def _place(users: pl.DataFrame) -> NDArray[np.int64]:
     """1.. for each country, or city where there are no countries; 0 for unknown."""
-    known = [name for name in ("country", "city") if name in users.columns][:1]
+    known = [name for name in ("country", "city") if name in users.columns and users[name].count()][:1]
     if not known:
         return np.zeros(users.height, np.int64)
     return users[known[0]].rank("dense").fill_null(0).cast(pl.Int64).to_numpy()

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import resource
 import shutil
+import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.flows.conftest import Place, artifacts, latest
+from tests.flows.conftest import ROOT, Place, artifacts, latest
 
 GOOD = [
     {
@@ -428,3 +432,39 @@ def test_a_disk_that_comes_back_is_tried_again(
     monkeypatch.setattr("tasks.reporting.content", flaky)
     assert simulated.run("retrain") == 0
     assert len(calls) == 2
+
+
+def alone(*settings: str, url: str) -> subprocess.CompletedProcess[str]:
+    """`ingest` in a process of its own, with all that it writes, also while Python ends."""
+    command = [sys.executable, "-m", "flows", "ingest"]
+    for setting in settings:
+        command += ["--set", setting]
+    environment = os.environ | {"PREFECT_API_URL": url}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+
+
+def test_one_line_is_all_that_a_person_sees(prefect: None, tmp_path: Path) -> None:
+    from prefect.settings import PREFECT_API_URL
+
+    truncated(tmp_path / "export")
+    settings = (
+        "source.kind=spotify_export",
+        f"source.path={tmp_path / 'export'}",
+        f"store.path={tmp_path / 'store'}",
+    )
+    run = alone(*settings, url=str(PREFECT_API_URL.value()))
+    assert run.returncode == 2
+    assert run.stdout == ""
+    (line,) = run.stderr.splitlines()
+    assert line.startswith("error: truncated file | file: export/MyData/StreamingHistory0.json | ")
+
+
+def test_a_prefect_server_that_does_not_answer_is_one_line(tmp_path: Path) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}/api"
+        run = alone(f"store.path={tmp_path / 'store'}", url=url)
+    assert run.returncode == 2
+    (line,) = run.stderr.splitlines()
+    assert line.startswith(f"error: the Prefect server does not answer | file: {url} | ")
+    assert "unset PREFECT_API_URL" in line

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import polars as pl
 import pytest
 from pydantic import BaseModel
 
@@ -150,6 +151,7 @@ def shell(
     own = {
         Path("my_spotify_data.zip"): shutil.make_archive(str(home / "spotify"), "zip", export),
         Path("kkbox"): simulated_kkbox.entry("world") / "export",
+        Path("hetrec"): hetrec(simulated.entry("ingest") / "plays.parquet", home / "hetrec"),
     }
 
     def run(line: str) -> int:
@@ -160,12 +162,28 @@ def shell(
         config = ROOT / words[words.index("--config") + 1] if "--config" in words else None
         told = load(config, asked)
         moved = [*here.overrides, "split.min_rows=50", f"output.dir={home / told.output.dir}"]
+        moved += ["lists.training_windows=1", "lists.horizon_days=28"]
         moved += [f"source.path={own[path]}" for path in told.source.path]
         if told.visualize.scored_samples:
             moved.append(f"visualize.scored_samples={home / told.visualize.scored_samples}")
         return main([*words, *(word for setting in moved for word in ("--set", setting))])
 
     return run
+
+
+def hetrec(plays: Path, folder: Path) -> Path:
+    """A folder in HetRec's format: a small world's plays as tag events of artists."""
+    folder.mkdir()
+    tagged = pl.read_parquet(plays).select(
+        userID=pl.col("user_id").rank("dense"),
+        artistID=pl.col("track_id").rank("dense"),
+        tagID=pl.lit(1),
+        day=pl.lit(1),
+        month=pl.col("started_at").dt.month(),
+        year=pl.col("started_at").dt.year(),
+    )
+    tagged.write_csv(folder / "user_taggedartists.dat", separator="\t")
+    return folder
 
 
 # One test: the lines build on each other, as they do for a reader.

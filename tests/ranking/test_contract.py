@@ -30,7 +30,7 @@ SETTINGS = Models(
 )
 AUC = {
     "base_rate": (0.5, 0.5), "heuristic": (0.7, 1), "logistic": (0.75, 1), "lightgbm": (0.75, 1),
-    "lambdamart": (0.75, 1),
+    "lambdamart": (0.75, 1), "blend": (0.5, 0.5),  # which reads what retrievers say, and here none does
 }  # fmt: skip
 
 

@@ -46,6 +46,7 @@ def test_linear_by_hand() -> None:
     So weights[0, 1] = (1/5) / (3/5) and weights[1, 0] = (1/5) / (2/5).
     """
     fitted = linear.fit(listening([(0, 0), (0, 1), (1, 0)], 2, 2), Retrieval(linear_l2=1.0), 1, 0)
+    assert isinstance(fitted, linear.Fitted)
     np.testing.assert_allclose(fitted.weights, [[0, 1 / 3], [1 / 2, 0]], rtol=1e-6)
     scores = fitted.score(np.array([0, 0, 1, 1], np.int32), np.array([0, 1, 0, 1], np.int32))
     np.testing.assert_allclose(scores, [1 / 2, 1 / 3, 0, 1 / 3], rtol=1e-6)
@@ -58,6 +59,7 @@ def test_linear_counts_older_plays_less() -> None:
         listening([(0, 1), (0, 0), (1, 0), (0, 1)], 2, 2), tick=days, at=40 * 86_400_000, clock="time"
     )
     fitted = linear.fit(timed, Retrieval(linear_l2=1.0, linear_half_life_days=10), 1, 0)
+    assert isinstance(fitted, linear.Fitted)
     np.testing.assert_allclose(fitted.weights, [[0, 1 / 3], [1 / 2, 0]], rtol=1e-6)
     scores = fitted.score(np.array([0, 0, 1], np.int32), np.array([0, 1, 1], np.int32))
     np.testing.assert_allclose(scores, [1 / 2 / 2, 1 / 3 / 4, 1 / 3 / 4], rtol=1e-6)
@@ -68,9 +70,10 @@ def test_linear_counts_older_plays_less() -> None:
 
 def test_linear_minimises_what_it_says() -> None:
     """Against float64 least squares with L2 of each track on all others, over several blocks."""
-    plays = random_plays(1, 400, 1_200, 9_000)
-    binary = (matrix(plays, 400, 1_200) > 0).astype(np.float64)
-    fitted = linear.fit(listening(plays, 400, 1_200), Retrieval(linear_l2=20.0), 2, 0)
+    plays = random_plays(1, 1_300, 1_200, 9_000)
+    binary = (matrix(plays, 1_300, 1_200) > 0).astype(np.float64)
+    fitted = linear.fit(listening(plays, 1_300, 1_200), Retrieval(linear_l2=20.0), 2, 0)
+    assert isinstance(fitted, linear.Fitted)
     assert fitted.catalogue.tolist() == np.flatnonzero(binary.any(0)).tolist()
     heard = binary[:, fitted.catalogue]
     for column in (0, 3, 511, 512, 700):
@@ -80,6 +83,50 @@ def test_linear_minimises_what_it_says() -> None:
         expected = np.linalg.solve(gram, left.T @ heard[:, column])
         np.testing.assert_allclose(fitted.weights[others, column], expected, atol=2e-6)
         assert fitted.weights[column, column] == 0
+
+
+def test_linear_dual_by_hand() -> None:
+    """One user heard {0, 1} of three tracks. XᵀX + I of the two is [[2, 1], [1, 2]]: weights 1 / 2."""
+    fitted = linear.fit(listening([(0, 0), (0, 2)], 1, 3), Retrieval(linear_l2=1.0), 1, 0)
+    assert isinstance(fitted, linear.Dual)
+    scores = fitted.score(np.array([0, 0, 0], np.int32), np.array([0, 1, 2], np.int32))
+    np.testing.assert_allclose(scores, [1 / 2, np.nan, 1 / 2], rtol=1e-6)
+
+
+@pytest.mark.parametrize("l2", [1.0, 200.0])
+@pytest.mark.parametrize("clock", ["time", "order"])
+def test_linear_dual_scores_as_the_primal(l2: float, clock: str) -> None:
+    """Listeners without plays make the users more than the tracks, which changes nothing else."""
+    day = 86_400_000
+    plays = random_plays(1, 400, 1_200, 9_000)
+    tick = np.sort(np.random.default_rng(2).integers(0, 800 * day, len(plays)))
+    few, many = (
+        replace(listening(plays, users, 1_200), tick=tick, at=800 * day, clock=clock)
+        for users in (420, 1_300)
+    )
+    dual, primal = (linear.fit(known, Retrieval(linear_l2=l2), 2, 0) for known in (few, many))
+    assert isinstance(dual, linear.Dual)
+    assert isinstance(primal, linear.Fitted)
+    users, tracks = (each.ravel().astype(np.int32) for each in np.mgrid[:420, :1_200])
+    expected = primal.score(users, tracks)
+    assert np.nanmax(np.abs(expected)) > 0.1
+    np.testing.assert_allclose(dual.score(users, tracks), expected, atol=1e-5)
+    asked = np.arange(420, dtype=np.int32)
+    for heard in ("include", "exclude", "only"):
+        found, other = (each.retrieve(asked, 20, heard) for each in (dual, primal))  # type: ignore[arg-type]
+        np.testing.assert_array_equal(found.user, other.user)
+        np.testing.assert_allclose(found.score, other.score, atol=1e-5)
+        np.testing.assert_array_equal(found.score, dual.score(found.user, found.track))
+
+
+def test_linear_takes_the_smaller_square_that_may_be_made() -> None:
+    plays = random_plays(6, 30, 90, 900)
+    kinds = {
+        (users, most): type(linear.fit(listening(plays, users, 90), Retrieval(linear_tracks=most), 1, 0))
+        for users in (30, 200)
+        for most in (29, 30, 100)
+    }
+    assert {given for given, kind in kinds.items() if kind is linear.Dual} == {(30, 30), (30, 100)}
 
 
 def test_linear_knows_the_tracks_with_most_users() -> None:
