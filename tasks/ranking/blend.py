@@ -109,14 +109,23 @@ def _of(model: Blend, validation: pl.DataFrame) -> Calibration:
 
 
 def _weighed(frame: pl.DataFrame, columns: tuple[str, ...], group: str) -> Blend:
-    """Fitted on the newest lists with a hit, not calibrated."""
+    """Fitted on the newest lists with a hit, not calibrated.
+
+    First the weights of scores, of heard and of unheard candidates each against their own kind:
+    what separates the two kinds must not bend them. Then, given those, heard's flag.
+    """
     hits = frame.tail(ROWS).filter(pl.col("target").any().over(group))
     each = hits.unique(group, keep="first")[ACTIVITY].cast(pl.Float64)
     activity = float(each.sort().mean() or 0.0)  # type: ignore[arg-type]
-    sizes = hits[group].rle().struct.field("len").to_numpy().astype(np.int64)
-    hit = hits["target"].to_numpy().astype(np.float64)
-    weights = _fitted(_matrix(hits, columns, activity), hit, sizes)
-    return Blend(columns, activity, tuple(weights.tolist()), NONE, len(sizes))
+    matrix = _matrix(hits, columns, activity)
+    flags = np.arange(matrix.shape[1]) % (len(columns) * 2 + 1) == len(columns) * 2
+    weights = np.zeros(matrix.shape[1])
+    for heard in (True, False):
+        kind = hits["heard"].to_numpy() == heard
+        kind &= hits.select(pl.col("target").any().over(group, "heard")).to_series().to_numpy()
+        weights += _fitted(matrix[kind] * ~flags, hits.filter(kind), group, np.zeros(kind.sum()))
+    weights += _fitted(matrix * flags, hits, group, matrix @ weights)
+    return Blend(columns, activity, tuple(weights.tolist()), NONE, hits[group].n_unique())
 
 
 def _matrix(frame: pl.DataFrame, columns: tuple[str, ...], activity: float) -> NDArray[np.float64]:
@@ -131,19 +140,23 @@ def _matrix(frame: pl.DataFrame, columns: tuple[str, ...], activity: float) -> N
 
 
 def _fitted(
-    matrix: NDArray[np.float64], hit: NDArray[np.float64], sizes: NDArray[np.int64]
+    matrix: NDArray[np.float64], rows: pl.DataFrame, group: str, start: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """The weights that minimise the mean over lists of the mean over hits of -log softmax."""
+    """Weights that, on top of ``start``, minimise the mean of lists' mean -log softmax of hits.
+
+    Every list of ``rows`` has a hit; the weight of a column of zeros is 0.
+    """
     from scipy.optimize import minimize
 
-    if not len(sizes):
+    if rows.is_empty():
         return np.zeros(matrix.shape[1])
+    sizes = rows[group].rle().struct.field("len").to_numpy().astype(np.int64)
     starts = np.cumsum(sizes) - sizes
-    # each list's hits share one choice
-    share = hit / np.repeat(np.add.reduceat(hit, starts), sizes)
+    hit = rows["target"].to_numpy().astype(np.float64)
+    share = hit / np.repeat(np.add.reduceat(hit, starts), sizes)  # a list's hits share one choice
 
     def loss(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        order = matrix @ weights
+        order = start + matrix @ weights
         order -= np.repeat(np.maximum.reduceat(order, starts), sizes)
         odds = np.exp(order)
         total = np.add.reduceat(odds, starts)

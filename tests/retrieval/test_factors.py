@@ -113,7 +113,7 @@ def test_linear_dual_scores_as_the_primal(l2: float, clock: str) -> None:
     np.testing.assert_allclose(dual.score(users, tracks), expected, atol=1e-5)
     asked = np.arange(420, dtype=np.int32)
     for heard in ("include", "exclude", "only"):
-        found, other = (each.retrieve(asked, 20, heard) for each in (dual, primal))  # type: ignore[arg-type]
+        found, other = (each.retrieve(asked, 20, heard) for each in (dual, primal))
         np.testing.assert_array_equal(found.user, other.user)
         np.testing.assert_allclose(found.score, other.score, atol=1e-5)
         np.testing.assert_array_equal(found.score, dual.score(found.user, found.track))
