@@ -92,7 +92,24 @@ def _sum(
     sums: Sums,
     touched: Codes,
 ) -> int:
-    """Add a row of left @ right to ``sums``; the columns it reached are ``touched[:returned]``."""
+    """Add a row of left @ right to ``sums``; the columns it reached are among ``touched[:returned]``.
+
+    Where more is added than there are columns, all are named: asking of each addend whether its
+    column is new costs more than looking through them once.
+    """
+    addends = 0
+    for entry in range(left_starts[row], left_starts[row + 1]):
+        middle = left_columns[entry]
+        addends += right_starts[middle + 1] - right_starts[middle]
+    if addends > touched.size:
+        for entry in range(left_starts[row], left_starts[row + 1]):
+            weight = np.float64(left_values[entry])
+            middle = left_columns[entry]
+            for place in range(right_starts[middle], right_starts[middle + 1]):
+                sums[right_columns[place]] += weight * right_values[place]
+        for column in range(touched.size):
+            touched[column] = column
+        return touched.size
     reached = 0
     for entry in range(left_starts[row], left_starts[row + 1]):
         weight = np.float64(left_values[entry])

@@ -121,9 +121,8 @@ def whole(made: Place, undisturbed: Place) -> None:
     assert made.run("gc") == 0
     assert not [path for path in made.store.rglob(".*") if path.is_dir()]
     assert all((path / "entry.json").is_file() for path in made.store.glob("*/*"))
-    assert {path.name for path in made.store.iterdir()} == {
-        path.name for path in undisturbed.store.iterdir() if not path.name.startswith(".")
-    }
+    stored = {place.split("/")[1] for place in WHERE.values() if place.startswith("store/")}
+    assert {path.name for path in made.store.iterdir()} == stored
 
     registry, name = made.registry(), made.loaded.model_name
     versions = registry._versions(name)
