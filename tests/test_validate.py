@@ -45,7 +45,7 @@ def test_good_rows_pass_untouched() -> None:
         ({"ms_played": -1}, "ms_played", "ms_played: not in 0..86400000"),
         ({"ms_played": 10**12}, "ms_played", "ms_played: not in 0..86400000"),
         ({"ended_at": datetime(2004, 12, 31, tzinfo=UTC)}, "ended_at", "ended_at: before 2005-01-01"),
-        ({"resolution": "day"}, "resolution", "resolution: not one of second, minute, order"),
+        ({"resolution": "week"}, "resolution", "resolution: not one of second, minute, day, order"),
         # a row is blamed once: on its first column, and not on what follows from another
         ({"track_id": None, "ms_played": -1}, "track_id", "track_id: missing"),
         (

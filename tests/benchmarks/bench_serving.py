@@ -49,7 +49,9 @@ def main() -> None:
             "mlflow", "models", "serve", "-m", "models:/encore-demo-recommender@champion",
             "--env-manager", "local", "--host", "127.0.0.1", "--port", str(port),
         ]  # fmt: skip
-        with subprocess.Popen(serve, env=environment, start_new_session=True) as server:
+        with subprocess.Popen(
+            serve, env=environment, start_new_session=True, stdout=subprocess.DEVNULL
+        ) as server:
             try:
                 _wait(port)
                 served = _asked(port, users)
