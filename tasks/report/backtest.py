@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from tasks.metrics.binary import Interval
-from tasks.report.text import number, plain, table
+from tasks.report.text import count, number, plain, table
 
 MODES = {
     "include": "all plays",
@@ -57,7 +57,7 @@ def page(
     parts = [
         f"# {plain(dataset)}: lists",
         f"**{verdict(facts, candidate)}**",
-        f"Judged at {len(cutoffs)} cutoffs ({', '.join(cutoffs)}): each system saw what lies before, "
+        f"Judged at {count(len(cutoffs), 'cutoff')} ({', '.join(cutoffs)}): each system saw what lies before, "
         f"its list of {facts['k']} is compared with what users played in the window after. The whole "
         "catalogue was open; nothing was sampled. 95 % intervals are bootstraps by user.",
     ]
