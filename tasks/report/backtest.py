@@ -57,9 +57,9 @@ def page(
     parts = [
         f"# {plain(dataset)}: lists",
         f"**{verdict(facts, candidate)}**",
-        f"Judged at {count(len(cutoffs), 'cutoff')} ({', '.join(cutoffs)}): each system saw what lies before, "
-        f"its list of {facts['k']} is compared with what users played in the window after. The whole "
-        "catalogue was open; nothing was sampled. 95 % intervals are bootstraps by user.",
+        f"Judged at {count(len(cutoffs), 'cutoff')} ({', '.join(cutoffs)}): each system saw what lies "
+        f"before, its list of {facts['k']} is compared with what users played in the window after. "
+        "The whole catalogue was open; nothing was sampled. 95 % intervals are bootstraps by user.",
     ]
     if facts["k"] > facts["depth"]:
         parts.append(
