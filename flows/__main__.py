@@ -46,6 +46,8 @@ def main(arguments: list[str]) -> int:
     given = parser.parse_args(arguments)
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
     logging.getLogger("encore").setLevel(logging.INFO)
+    for worker in ("APILogWorker", "EventsWorker"):  # Prefect's; they tell of what is still to be sent
+        logging.getLogger(worker).setLevel(logging.ERROR)
     try:
         config = load(given.config, given.set)
         for name, value in ENVIRONMENT.items():
