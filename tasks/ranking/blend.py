@@ -17,7 +17,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tasks.ranking.calibration import NONE, Calibration, calibrate
-from tasks.ranking.protocol import Floats, Probabilities, Ranker, Task
+from tasks.ranking.protocol import REST, Floats, Probabilities, Ranker, Task
 
 STANDARD = "_standard"  # the end of the names of the columns that it reads
 ACTIVITY = "user_plays"  # by which weights may differ
@@ -50,6 +50,18 @@ class Blend:
     def score(self, frame: pl.DataFrame) -> Probabilities:
         """Calibrated probabilities."""
         return self.probability(self.order(frame))
+
+    def contributions(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Of each retriever, and of being heard, whatever the user's activity makes of them."""
+        added = _matrix(frame, self.columns, self.activity) * np.array(self.weights)
+        sources = [*self.columns, *self.columns, "heard"] * 2 if self.columns else []
+        return pl.DataFrame(
+            {
+                name: added[:, [source == name for source in sources]].sum(axis=1)
+                for name in dict.fromkeys(sources)
+            }
+            | {REST: np.zeros(frame.height)}
+        )
 
     def save(self, folder: Path) -> None:
         """Write ``model.json``."""

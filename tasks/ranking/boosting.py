@@ -17,7 +17,7 @@ import polars as pl
 from schemas.errors import InputError
 from tasks.ranking.calibration import NONE, Calibration, calibrate
 from tasks.ranking.encoding import Encoding, learn
-from tasks.ranking.protocol import Floats, Probabilities, Ranker, Task
+from tasks.ranking.protocol import REST, Floats, Probabilities, Ranker, Task
 
 if TYPE_CHECKING:
     import lightgbm
@@ -45,6 +45,16 @@ class Boosting:
     def score(self, frame: pl.DataFrame) -> Probabilities:
         """Calibrated probabilities."""
         return self.probability(self.order(frame))
+
+    def contributions(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """SHAP values of the trees (Lundberg et al., arXiv:1802.03888), by LightGBM itself."""
+        names = [*self.encoding.names, REST]
+        out = np.empty((frame.height, len(names)))
+        for start in range(0, frame.height, CHUNK):
+            chunk = self.encoding.apply(frame.slice(start, CHUNK))
+            told = self.booster.predict(chunk.to_arrow(), pred_contrib=True)
+            out[start : start + CHUNK] = np.asarray(told)
+        return pl.DataFrame(out, names, orient="row")
 
     def save(self, folder: Path) -> None:
         """Write ``booster.txt`` and ``model.json``."""

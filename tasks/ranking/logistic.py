@@ -13,7 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tasks.ranking.encoding import Encoding, learn
-from tasks.ranking.protocol import Floats, Probabilities, Ranker, Task
+from tasks.ranking.protocol import REST, Floats, Probabilities, Ranker, Task
 
 CHUNK = 262_144  # rows expanded to one-hot at a time
 
@@ -46,6 +46,18 @@ class Logistic:
             chunk = self.encoding.apply(frame.slice(start, CHUNK))
             out[start : start + CHUNK] = self._expand(chunk) @ weights + self.intercept
         return out
+
+    def contributions(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Weights times standard scores, with the flags of missing ones; a category's is its level's."""
+        added = self._expand(self.encoding.apply(frame)) * np.array(self.weights)
+        count, at = len(self.encoding.numbers), 2 * len(self.encoding.numbers)
+        columns = dict(
+            zip(self.encoding.numbers, (added[:, :count] + added[:, count:at]).T, strict=True)
+        )
+        for name, levels in self.encoding.levels.items():
+            columns[name] = added[:, at : at + len(levels) + 1].sum(axis=1)
+            at += len(levels) + 1
+        return pl.DataFrame(columns | {REST: np.full(frame.height, self.intercept)})
 
     def _expand(self, encoded: pl.DataFrame) -> NDArray[np.float64]:
         return _expand(encoded, self.encoding, self.medians, self.means, self.deviations)

@@ -14,6 +14,7 @@ from schemas.config import Models
 
 Floats = NDArray[np.float64]
 Probabilities = Floats
+REST = "rest"  # of the order: see ListRanker.contributions
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,13 @@ class ListRanker(Ranker, Protocol):
 
     def probability(self, order: Floats) -> Probabilities:
         """Probability of the target for values of ``order``."""
+        ...
+
+    def contributions(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """What each column read adds to ``order``: a row each, Float64; with ``REST``, they sum to it.
+
+        ``REST`` is what no column adds: the mean that trees measure from, a line's constant.
+        """
         ...
 
 

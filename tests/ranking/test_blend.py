@@ -98,3 +98,13 @@ def test_a_missing_score_says_nothing_and_other_columns_are_not_read(tmp_path: P
     np.testing.assert_array_equal(model.order(null), model.order(zero))
     model.save(tmp_path)
     np.testing.assert_array_equal(blend.load(tmp_path).score(frame), model.score(frame))
+
+
+def test_contributions_are_told_by_retriever() -> None:
+    model = fitted(task(lists(6, 300)))
+    frame = lists(7, 30)
+    told = model.contributions(frame)
+    assert told.columns == ["a_standard", "b_standard", "heard", "rest"]
+    np.testing.assert_allclose(told.sum_horizontal(), model.order(frame), atol=1e-12)
+    silent = frame.with_columns(a_standard=pl.lit(None, pl.Float32))
+    assert model.contributions(silent)["a_standard"].abs().max() == 0.0

@@ -15,7 +15,7 @@ from sklearn.metrics import roc_auc_score
 
 from schemas.config import LightGBM, Models
 from tasks.ranking import RANKERS
-from tasks.ranking.protocol import Column, Ranker, Task
+from tasks.ranking.protocol import REST, Column, Ranker, Task
 
 RATES = ("track_completion_rate", "artist_completion_rate")
 COLUMNS = (
@@ -89,6 +89,20 @@ def test_lists_are_sorted_by_what_probabilities_grow_with(ranker: str) -> None:
     assert_array_equal(model.probability(order), model.score(HOLDOUT))
     assert (np.diff(model.probability(np.sort(order))) >= 0).all()
     assert len(np.unique(order)) >= len(np.unique(model.score(HOLDOUT)))
+
+
+@pytest.mark.parametrize("ranker", [*LIST_RANKERS, "blend"])
+def test_contributions_add_up_to_the_order(ranker: str) -> None:
+    model: Any = RANKERS[ranker].fit(TASK)
+    told = model.contributions(HOLDOUT)
+    assert set(told.schema.values()) == {pl.Float64()}
+    assert told.columns[-1] == REST
+    np.testing.assert_allclose(told.sum_horizontal(), model.order(HOLDOUT), rtol=1e-9, atol=1e-9)
+    assert model.contributions(HOLDOUT.clear()).shape == (0, told.width)
+    if ranker != "blend":  # which reads none of these
+        spread = told.drop(REST).select(pl.all().std()).row(0, named=True)
+        assert max(spread, key=lambda name: spread[name]) == "track_completion_rate"
+        assert spread["platform"] > spread["country"]
 
 
 def test_the_contract_names_every_ranker() -> None:
