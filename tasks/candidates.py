@@ -6,7 +6,7 @@ that millions of candidates take the memory of their pairs alone. ``rows`` puts 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -46,20 +46,32 @@ class Known:
         return pl.DataFrame(played).unique().sort("user", "track")
 
 
-def known_at(history: History, events: Moments, cutoff: int) -> Known:
-    """What retrievers may know at tick ``cutoff``: nothing that started later has a number in it."""
+def known_at(history: History, events: Moments, cutoff: int, silent: Sequence[str] = ()) -> Known:
+    """What retrievers may know at tick ``cutoff``: nothing that started later has a number in it.
+
+    ``silent`` are ids of users who are to be among the known without a play.
+    """
     before = np.flatnonzero(events.columns["seen_from"] <= cutoff)
-    codes, places, sides = {}, {}, {}
-    for side, table in (("user", history.users), ("track", history.tracks)):
-        codes[side], places[side] = np.unique(events.columns[side][before], return_inverse=True)
+    users, tracks = (
         # moments number users and tracks in the order of their ids
-        sides[side] = pl.read_parquet(table).sort(f"{side}_id")[codes[side]]
+        pl.read_parquet(table).sort(f"{side}_id")
+        for side, table in (("user", history.users), ("track", history.tracks))
+    )
+    unplayed = {
+        "user": users["user_id"].is_in(pl.Series(silent, dtype=pl.String).implode()).arg_true(),
+        "track": pl.Series(dtype=pl.UInt32),
+    }
+    codes, places = {}, {}
+    for side, others in unplayed.items():
+        played = events.columns[side][before]
+        codes[side] = np.union1d(played, others.to_numpy().astype(np.int32))
+        places[side] = np.searchsorted(codes[side], played).astype(np.int32)
     listening = Listening(
-        user=places["user"].astype(np.int32),
-        track=places["track"].astype(np.int32),
+        user=places["user"],
+        track=places["track"],
         tick=events.columns["tick"][before],
-        users=sides["user"],
-        tracks=sides["track"],
+        users=users[codes["user"]],
+        tracks=tracks[codes["track"]],
         at=cutoff,
         clock=history.clock,
     )
@@ -70,6 +82,7 @@ def write(
     history: History,
     span: Span,
     most_users: int | None,
+    silent: Sequence[str],
     config: Config,
     warehouse: Warehouse,
     folder: Path,
@@ -80,12 +93,12 @@ def write(
     cutoff), target (bool: played in the window; null where it has none), the retrievers' scores and
     ranks and the pairs' features, by user. ``relevant`` (user, track, heard) are the pairs played in
     the window by users who were asked, whose track was known at the cutoff, ``heard`` (user, track)
-    those played before it by anyone. All known users are asked, or at most ``most_users``, drawn
-    from those who played in the window.
+    those played before it by anyone. All known users are asked, those named in ``silent`` though
+    they never played, or at most ``most_users``, drawn from those who played in the window.
     """
     sides = Sides.read(history.users, history.tracks, warehouse)
     events = moments.read(history.plays, sides, history.timezone, warehouse)
-    known = known_at(history, events, span.cutoff)
+    known = known_at(history, events, span.cutoff, silent)
     listening = known.listening
     relevant, played = _relevant(events, known, span)
     asked = np.arange(listening.users.height, dtype=np.int32)

@@ -10,7 +10,7 @@ import polars as pl
 
 from schemas.errors import InputError
 from schemas.two_stage import Recommend
-from tasks import lists, lists_evaluation
+from tasks import candidates, lists, lists_evaluation, reasons
 from tasks.featurize import History
 from tasks.lists_evaluation import MODES
 from tasks.warehouse import Warehouse
@@ -69,14 +69,13 @@ def write(
         model_version=pl.lit(model_version),
         cutoff=pl.lit(cutoff),
     ).join(described, on="track_id", how="left", maintain_order="left")
-    explained = named.join(
-        _reasons(named, neighbours, together, history, warehouse),
-        on=["user_id", "track_id"], how="left", maintain_order="left",
-    )  # fmt: skip
-    explained.select(COLUMNS).write_parquet(folder / "recommendations.parquet")
+    users, features = (pl.read_parquet(place / f"{side}.parquet") for side in ("users", "tracks"))
+    why = model.contributions(candidates.beside(best, users, features))
+    named = named.with_columns(reasons.given(named, why, neighbours, together, history, warehouse))
+    named.select(COLUMNS).write_parquet(folder / "recommendations.parquet")
     return {
-        "users": explained["user_id"].n_unique(),
-        "rows": explained.height,
+        "users": named["user_id"].n_unique(),
+        "rows": named.height,
         "model_version": model_version,
         "cutoff": cutoff,
     }
@@ -99,54 +98,6 @@ def _asked(users: Sequence[str], known: pl.Series) -> pl.Series:
             do="look the ids up, or ask for all",
         )  # fmt: skip
     return found["user"].unique().sort().cast(pl.Int32)
-
-
-def _reasons(
-    named: pl.DataFrame,
-    neighbours: Path,
-    together: str,
-    history: History,
-    warehouse: Warehouse,
-) -> pl.DataFrame:
-    """One true sentence for each (user_id, track_id)."""
-    warehouse.relation("listed", named.select("user_id", "track_id", "artist", "retrievers"))
-    warehouse.relation("plays", history.plays)
-    warehouse.relation("tracks", history.tracks)
-    warehouse.relation("neighbours", neighbours)
-    if "completed" in history.labels:
-        warehouse.relation("completed", history.labels["completed"])
-        warehouse.keep("own_outcomes", "marts/own_outcomes")
-    else:
-        texts = dict.fromkeys(("user_id", "track_id"), pl.String)
-        counts = dict.fromkeys(("known", "completed"), pl.Int64)
-        warehouse.relation("own_outcomes", pl.DataFrame(schema={**texts, **counts}))
-    found = warehouse.frame("marts/reasons")
-    near = {
-        ("covisit", "time"): "often played in one session with {} by {}, which you played {}",
-        ("covisit", "order"): "often played near {} by {}, which you played {}",
-    }.get((together, history.clock), "those who play {} by {} play this too; you played that {}")
-    return found.select("user_id", "track_id", reason=_sentence(near))
-
-
-def _sentence(near: str) -> pl.Expr:
-    """The most telling of what is true: own outcomes, own plays, the artist, a neighbour, others."""
-    artist = pl.col("other_artist").fill_null("an unknown artist")
-    return (
-        pl.when((pl.col("known") >= 3) & (2 * pl.col("completed") >= pl.col("known")))
-        .then(pl.format("you finished {} of {} plays", "completed", "known"))
-        .when(pl.col("plays") > 0)
-        .then(pl.format("you played it {}", _times("plays")))
-        .when(pl.col("artist_plays") > 0)
-        .then(pl.format("you played {} {}", "artist", _times("artist_plays")))
-        .when(pl.col("other").is_not_null())
-        .then(pl.format(near, "other", artist, _times("other_plays")))
-        .otherwise(pl.format("played by {} listeners", "listeners"))
-    )
-
-
-def _times(column: str) -> pl.Expr:
-    number = pl.col(column).cast(pl.Int64)
-    return pl.when(number == 1).then(pl.lit("once")).otherwise(pl.format("{} times", number))
 
 
 def shown(table: Path, users: int) -> pl.DataFrame:

@@ -30,13 +30,23 @@ def spans(config: Config, data: Entry) -> list[Span]:
     return split.spans(start, end, length, count, told)
 
 
-def candidates_at(config: Config, data: Entry, outcomes: Entry, span: Span, training: bool) -> Entry:
-    """Candidates at a cutoff; of at most ``lists.max_users`` users where they only train."""
+def candidates_at(
+    config: Config,
+    data: Entry,
+    outcomes: Entry,
+    span: Span,
+    training: bool,
+    silent: Sequence[str] = (),
+) -> Entry:
+    """Candidates at a cutoff; of at most ``lists.max_users`` users where they only train.
+
+    ``silent`` are users without plays who are to have some too.
+    """
     inputs = digests(data, *data.tables) + digests(outcomes, *outcomes.tables)
     most = config.lists.max_users if training else None
     read = {
         "retrieval": config.retrieval.model_dump(mode="json"), "timezone": config.source.timezone,
-        "span": span, "most_users": most, "seed": config.models.seed,
+        "span": span, "most_users": most, "silent": list(silent), "seed": config.models.seed,
     }  # fmt: skip
 
     def work(folder: Path) -> Mapping[str, Any]:
@@ -44,7 +54,7 @@ def candidates_at(config: Config, data: Entry, outcomes: Entry, span: Span, trai
         until = span.cutoff if data.facts["clock"] == "order" else None
         with Warehouse(config.store) as warehouse:
             known = past(config, data, outcomes, until)
-            return candidates.write(known, span, most, config, warehouse, folder)
+            return candidates.write(known, span, most, silent, config, warehouse, folder)
 
     return store(config).once("candidates", key(candidates.write, inputs, read), work)
 
@@ -69,8 +79,11 @@ def lists_evaluated(
 ) -> Entry:
     """All systems on each judged window: its candidates, and the rankers fitted before it."""
     inputs = [entry.key for found, fits in windows for entry in (found, *fits.values())]
-    inputs += digests(data, "tracks")
-    read = {"k": config.lists.k, "evaluation": config.evaluation.model_dump(mode="json")}
+    inputs += digests(data, "plays", "tracks", "users")
+    read = {
+        "k": config.lists.k, "candidate": config.lists.champion_candidate,
+        "evaluation": config.evaluation.model_dump(mode="json"),
+    }  # fmt: skip
 
     def work(folder: Path) -> Mapping[str, Any]:
         places = {
@@ -79,8 +92,8 @@ def lists_evaluated(
             }
             for found, fits in windows
         }  # fmt: skip
-        tracks = data.tables["tracks"].path
-        return lists_evaluation.evaluate(places, config.lists.rankers, tracks, config, folder)
+        tables = {name: data.tables[name].path for name in ("plays", "tracks", "users")}
+        return lists_evaluation.evaluate(places, config.lists.rankers, tables, config, folder)
 
     return store(config).once("lists-evaluate", key(lists_evaluation.evaluate, inputs, read), work)
 
@@ -100,9 +113,14 @@ def lists_refitted(config: Config, data: Entry, windows: Sequence[Entry], model:
 
 
 def at_end(config: Config, data: Entry, outcomes: Entry) -> Entry:
-    """Candidates of all users at the end of the data."""
+    """Candidates at the end of the data: of all who played, and of whom ``recommend.users`` names."""
     _, end, _ = _extent(config, data)
-    return candidates_at(config, data, outcomes, Span(end, end), training=False)
+    played = pl.scan_parquet(data.tables["plays"].path).select("user_id").unique()
+    known = pl.scan_parquet(data.tables["users"].path).select("user_id")
+    named = pl.LazyFrame({"user_id": config.recommend.users}, {"user_id": pl.String})
+    silent = known.join(named, on="user_id").join(played, on="user_id", how="anti").unique().collect()
+    ids = silent["user_id"].sort().to_list()
+    return candidates_at(config, data, outcomes, Span(end, end), training=False, silent=ids)
 
 
 def neighbouring(config: Config, data: Entry, outcomes: Entry) -> Entry:

@@ -82,6 +82,7 @@ def written(
     span: Span,
     config: Config = CONFIG,
     most_users: int | None = None,
+    silent: tuple[str, ...] = (),
     tracks: Sequence[Row] = TRACKS,
     users: Sequence[Row] = USERS,
 ) -> tuple[Path, Mapping[str, Any]]:
@@ -91,7 +92,7 @@ def written(
     place = folder / "candidates"
     place.mkdir(exist_ok=True)
     with logs.warehouse(folder) as house:
-        return place, candidates.write(history, span, most_users, config, house, place)
+        return place, candidates.write(history, span, most_users, silent, config, house, place)
 
 
 def named(place: Path) -> dict[str, pl.DataFrame]:
@@ -485,6 +486,29 @@ def test_nobody_played_in_the_window(tmp_path: Path) -> None:
     full, _ = written(log, tmp_path, span)
     assert candidates.rows(full, names).schema == empty.schema
     assert candidates.rows(full, names)["target"].any() is False
+
+
+def test_users_without_a_play_get_what_is_popular_where_they_are(tmp_path: Path) -> None:
+    """And change nothing for the others; those who are not named get nothing."""
+    log = logs.random_log(8, 60)
+    cutoff = ms(BASE + timedelta(days=60))
+    users = [*USERS, {"user_id": "a0", "country": "SE"}, {"user_id": "zz"}]
+    names = ("popular", "again", "covisit", "item_knn")
+    config = CONFIG.model_copy(update={"retrieval": Retrieval(retrievers=names, candidates=20)})
+    span = Span(cutoff, cutoff)
+    without = named(written(log, tmp_path / "one", span, config, users=users)[0])
+    place, facts = written(log, tmp_path / "two", span, config, silent=("a0",), users=users)
+    found = named(place)
+    assert facts["users"] == without["users"].height + 1
+    new = found["candidates"].filter(pl.col("user") == "a0")
+    assert new.height == 5  # all tracks, as each was played by somebody
+    assert not new["heard"].any()
+    assert new["popular_rank"].to_list() == [1, 2, 3, 4, 5]
+    assert new.select("again_rank", "covisit_rank", "item_knn_rank").null_count().row(0) == (5, 5, 5)
+    assert "zz" not in found["users"]["user_id"]
+    others = found["candidates"].filter(pl.col("user") != "a0")
+    assert_frame_equal(others, without["candidates"], check_exact=True)
+    assert candidates.rows(place, ["user_plays", "popular_score"]).null_count().row(0)[-1] == 0
 
 
 @pytest.mark.parametrize("clock", ["time", "order"])

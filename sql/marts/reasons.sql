@@ -47,6 +47,18 @@ outcomes as (
     from own_outcomes
 ),
 
+artist_outcomes as (
+    select
+        own_outcomes.user_id,
+        tracks.artist,
+        sum(own_outcomes.known) as known,
+        sum(own_outcomes.completed) as completed
+    from own_outcomes
+    inner join tracks on own_outcomes.track_id = tracks.track_id
+    where tracks.artist is not null
+    group by own_outcomes.user_id, tracks.artist
+),
+
 listeners as (
     select
         track_id,
@@ -82,6 +94,8 @@ reasons as (
         coalesce(outcomes.known, 0) as known,
         coalesce(outcomes.completed, 0) as completed,
         coalesce(artist_plays.artist_plays, 0) as artist_plays,
+        coalesce(artist_outcomes.known, 0) as artist_known,
+        coalesce(artist_outcomes.completed, 0) as artist_completed,
         coalesce(listeners.listeners, 0) as listeners,
         nearest.other,
         nearest.other_artist,
@@ -93,6 +107,10 @@ reasons as (
         on listed_pairs.user_id = outcomes.user_id and listed_pairs.track_id = outcomes.track_id
     left join artist_plays
         on listed_pairs.user_id = artist_plays.user_id and listed_pairs.artist = artist_plays.artist
+    left join artist_outcomes
+        on
+            listed_pairs.user_id = artist_outcomes.user_id
+            and listed_pairs.artist = artist_outcomes.artist
     left join listeners on listed_pairs.track_id = listeners.track_id
     left join nearest
         on listed_pairs.user_id = nearest.user_id and listed_pairs.track_id = nearest.track_id
