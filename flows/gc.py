@@ -13,6 +13,6 @@ from schemas.config import Config
     on_failure=[artifacts.failed],
 )
 def gc(config: Config = Config()) -> dict[str, int]:  # noqa: B008 - the form's defaults
-    """Keep the newest ``store.keep`` entries of each step; remove what killed runs left."""
+    """Keep what the newest ``store.keep`` runs of each step used; remove what killed runs left."""
     removed, freed = steps.sweep(config)
     return {"entries_removed": removed, "bytes_freed": freed}

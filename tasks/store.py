@@ -135,7 +135,7 @@ class Store:
             entry = json.loads((folder / "entry.json").read_text(encoding="utf-8"))
             if any((folder / name).stat().st_size != size for name, size in entry["sizes"].items()):
                 return None
-            os.utime(folder)  # `gc` keeps what was used last
+            os.utime(folder, (_run(), _run()))  # `gc` keeps what the last runs used
         except (OSError, ValueError, KeyError):
             return None
         tables = {
@@ -145,9 +145,9 @@ class Store:
         return Entry(step, key, folder, tables, entry["facts"], entry["seconds"], reused=True)
 
     def sweep(self, keep: int) -> tuple[int, int]:
-        """Remove all but the ``keep`` newest entries of each step, and what dead runs left.
+        """Remove what the ``keep`` newest runs of each step did not use, and what dead runs left.
 
-        Returns the number of entries removed and the bytes freed.
+        A run may use several entries of a step (a window each): they stay or go together. Returns the number of entries removed and the bytes freed.
         """
         removed = freed = 0
         doomed: list[Path] = []
@@ -156,18 +156,21 @@ class Store:
                 doomed += [step] if not in_use(step) else []
                 continue
             folders = [path for path in step.iterdir() if path.is_dir()]
-            whole = sorted(
-                (path for path in folders if not path.name.startswith(".")),
-                key=lambda path: path.stat().st_mtime,
-                reverse=True,
-            )
-            doomed += whole[keep:]
+            used = {path: path.stat().st_mtime for path in folders if not path.name.startswith(".")}
+            newest = sorted(set(used.values()), reverse=True)[:keep]
+            doomed += [path for path, run in used.items() if run not in newest]
             doomed += [path for path in folders if path.name.startswith(".") and not in_use(path)]
         for folder in doomed:
             freed += sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
             shutil.rmtree(folder)
             removed += 1
         return removed, freed
+
+
+@functools.cache
+def _run() -> float:
+    """When this process first used a store: what all entries that it uses are marked with."""
+    return time.time()
 
 
 def key(work: Callable[..., Any], inputs: Iterable[str], settings: Mapping[str, Any]) -> str:

@@ -379,6 +379,15 @@ def test_using_an_entry_makes_it_new(tmp_path: Path) -> None:
     assert Store(tmp_path).find("step", "newer") is None
 
 
+def test_entries_of_one_run_stay_together(tmp_path: Path) -> None:
+    """A run that used four windows keeps them all, however few runs are kept."""
+    for name in "abcd":
+        assert not made(tmp_path, name).reused
+        used(made(tmp_path, f"older-{name}"), ago=1_000)
+    assert Store(tmp_path).sweep(keep=1)[0] == 4
+    assert {path.name for path in (tmp_path / "step").iterdir()} == set("abcd")
+
+
 def test_sweep_leaves_what_living_runs_use(tmp_path: Path) -> None:
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
