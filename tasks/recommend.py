@@ -106,5 +106,5 @@ def shown(table: Path, users: int) -> pl.DataFrame:
     first = frame["user_id"].unique(maintain_order=True).head(users)
     return frame.filter(pl.col("user_id").is_in(first.implode())).select(
         "user_id", "rank", pl.coalesce("name", "track_id").alias("track"), "artist",
-        pl.col("probability").round(3), "reason",
+        pl.col("probability").round_sig_figs(2), "reason",
     )  # fmt: skip
