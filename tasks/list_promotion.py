@@ -12,7 +12,7 @@ from schemas.config import Config
 from schemas.errors import InputError
 from tasks.list_reports import recipe
 from tasks.metrics.means import resampled_means
-from tasks.promotion import DECISION, Decision
+from tasks.promotion import DECISION, Decision, noted_on, refit
 from tasks.registry import KEY, Child, Registry, Training, Version
 from tasks.store import Entry
 
@@ -66,9 +66,9 @@ def decided(
         if decision.promoted:
             tags = {DECISION: json.dumps(asdict(decision), sort_keys=True), "trained_until": str(until)}
             published = registry.publish(told, publishable(), challenger, tags)
+            registry.describe(published, refit(decision))
             registry.set_alias(published, "champion")
-    registry.attach_json(challenger.run_id, asdict(decision), "promotion.json")
-    registry.tag(challenger, {DECISION: json.dumps(asdict(decision), sort_keys=True)})
+    noted_on(registry, challenger, decision)
     return decision
 
 

@@ -67,10 +67,23 @@ def decide(
         if decision.promoted:
             tags = {DECISION: _json(decision), "trained_until": str(features.facts["windows"]["end"])}
             published = registry.publish(told, publishable(), challenger, tags)
+            registry.describe(published, refit(decision))
             registry.set_alias(published, "champion")
-    registry.attach_json(challenger.run_id, asdict(decision), "promotion.json")
-    registry.tag(challenger, {DECISION: _json(decision)})  # last: with it, the decision is whole
+    noted_on(registry, challenger, decision)
     return decision
+
+
+def refit(decision: Decision) -> str:
+    """What the page of the published refit says."""
+    return f"Refit on all data of version {decision.challenger}, which was judged: {decision.reason}."
+
+
+def noted_on(registry: Registry, challenger: Version, decision: Decision) -> None:
+    """Leave the decision where people look for it, and last where runs do: with it, it is whole."""
+    outcome = "Won" if decision.promoted else "Did not replace the champion"
+    registry.attach_json(challenger.run_id, asdict(decision), "promotion.json")
+    registry.describe(challenger, f"{outcome}: {decision.reason}.")
+    registry.tag(challenger, {DECISION: _json(decision)})
 
 
 def decided(
@@ -110,6 +123,7 @@ def by_hand(config: Config) -> Decision:
     before = champion.number if champion else None
     decision = Decision(True, "promoted by hand", number, before, {}, config.promotion.margin)
     registry.set_alias(version, "champion")
+    registry.describe(version, "Made champion by hand.")
     registry.tag(version, {DECISION: _json(decision)})
     return decision
 

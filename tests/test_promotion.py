@@ -65,6 +65,7 @@ class Remembered:
     champion: Version | None
     folder: Path | None = None
     changes: list[str] = field(default_factory=list)
+    described: dict[int, str] = field(default_factory=dict)
 
     def version(self, name: str, which: str) -> Version | None:
         assert which == "champion"
@@ -85,6 +86,9 @@ class Remembered:
 
     def tag(self, version: Version, told: Mapping[str, str]) -> None:
         self.changes.append(f"tag {version.number}")
+
+    def describe(self, version: Version, text: str) -> None:
+        self.described[version.number] = text
 
     def attach_json(self, run_id: str, content: Any, place: str) -> None:
         self.changes.append(place)
@@ -316,6 +320,9 @@ def test_a_decision_is_whole_after_a_kill(
         f"{registry.client.get_run(challenger.run_id).info.artifact_uri}/promotion.json"
     )
     assert kept["promoted"] is True
+    said = [registry.client.get_model_version(name, number).description for number in ("1", "2")]
+    assert said[0] == "Won: the first model of this name."
+    assert said[1].startswith("Refit on all data of version 1, which was judged")
 
 
 def test_a_version_set_by_hand_stays_until_something_better_comes(
