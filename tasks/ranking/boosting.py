@@ -7,22 +7,32 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from schemas.errors import InputError
+from tasks.ranking import forest
 from tasks.ranking.calibration import NONE, Calibration, calibrate
 from tasks.ranking.encoding import Encoding, learn
+from tasks.ranking.forest import Coded, Forest
 from tasks.ranking.protocol import REST, Floats, Probabilities, Ranker, Task
 
 if TYPE_CHECKING:
     import lightgbm
 
 CHUNK = 262_144  # rows handed to predict at a time
+SHARE = 65_536  # rows coded by a thread at a time
+# Rows from which a forest pays: reading one and loading its compiled code takes about as long as
+# LightGBM takes for them.
+FEW = 100_000
 
 
 @dataclass(frozen=True)
@@ -35,8 +45,53 @@ class Boosting:
     facts: dict[str, Any]
 
     def order(self, frame: pl.DataFrame) -> Floats:
-        """Sums of leaf values."""
-        return _raw(self.booster, self.encoding, frame)
+        """Sums of leaf values, the same to the last bit by either way."""
+        out = np.empty(frame.height)
+        for start in range(0, frame.height, CHUNK):
+            part = slice(start, start + CHUNK)
+            chunk = frame[part]
+            if frame.height < FEW:
+                matrix = self.encoding.apply(chunk).to_arrow()
+                out[part] = np.asarray(self.booster.predict(matrix, raw_score=True))
+            else:
+                out[part] = self._forest.sums(self._coded(chunk), (), self._threads)
+        return out
+
+    def order_apart(self, pairs: pl.DataFrame, users: pl.DataFrame, tracks: pl.DataFrame) -> Floats:
+        """Sums of leaf values; what a user's or a track's features decide, they decide once."""
+        own = pairs.select("user", *self.encoding.among(pairs.columns).names)
+        sides = [
+            (table.select(names), place)
+            for table, place in (_asked(users, pairs["user"]), _asked(tracks, pairs["track"]))
+            if (names := self.encoding.among(table.columns).names)  # without a column, no height
+        ]
+        if pairs.height < FEW:
+            beside = [side[place] for side, place in sides]
+            return self.order(pl.concat([own, *beside], how="horizontal"))
+        coded = [(self._coded(side), place) for side, place in sides]
+        return self._forest.sums(self._coded(own), coded, self._threads)
+
+    @cached_property
+    def _forest(self) -> Forest:
+        return forest.read(self.booster.model_to_string())
+
+    @property
+    def _threads(self) -> int:
+        """As many as it was fitted with."""
+        return int(self.booster.params["num_threads"])
+
+    def _coded(self, frame: pl.DataFrame) -> Coded:
+        encoding, names = self.encoding.among(frame.columns), self.encoding.names
+        features = [names.index(name) for name in encoding.names]
+        codes = np.empty((frame.height, len(features)), np.uint16)
+
+        def work(start: int) -> None:
+            part = slice(start, start + SHARE)
+            self._forest.code(encoding.apply(frame[part]).to_numpy(), features, codes[part])
+
+        with ThreadPoolExecutor(self._threads) as pool:
+            list(pool.map(work, range(0, frame.height, SHARE)))
+        return Coded(np.array(features, np.int64), codes)
 
     def probability(self, order: Floats) -> Probabilities:
         """Calibrated probabilities."""
@@ -82,8 +137,17 @@ def fit(task: Task) -> Ranker:
     return grow(task, {"objective": "binary"}, None)
 
 
-def grow(task: Task, objective: dict[str, Any], group: str | None) -> Boosting:
-    """``fit`` with an objective of LightGBM's; ``group``: the column of its lists, if it knows any."""
+def grow(
+    task: Task,
+    objective: dict[str, Any],
+    group: str | None,
+    start: Callable[[pl.DataFrame], Floats] | None = None,
+) -> Boosting:
+    """``fit`` with an objective of LightGBM's; ``group``: the column of its lists, if it knows any.
+
+    ``start`` gives what the trees add to, row by row; it is no part of the model, and without it
+    they start from one number.
+    """
     lightgbm = _library()
     settings = task.settings.lightgbm
     encoding = learn(task.train, task.columns, task.settings.min_category_share)
@@ -104,12 +168,12 @@ def grow(task: Task, objective: dict[str, Any], group: str | None) -> Boosting:
     }
     started = time.perf_counter()
     levels = list(encoding.levels)
-    train = _dataset(task.train, encoding, levels, group, None)
+    train = _dataset(task.train, encoding, levels, group, start, None)
     callbacks = []
     valid = []
     trees = task.like.facts["trees"] if task.like is not None else settings.max_trees
     if task.validation is not None and settings.early_stopping:
-        valid = [_dataset(task.validation, encoding, levels, group, train)]
+        valid = [_dataset(task.validation, encoding, levels, group, start, train)]
         callbacks = [lightgbm.early_stopping(settings.early_stopping, verbose=False)]
     booster = lightgbm.train(parameters, train, trees, valid_sets=valid, callbacks=callbacks)
     seconds = time.perf_counter() - started
@@ -119,12 +183,13 @@ def grow(task: Task, objective: dict[str, Any], group: str | None) -> Boosting:
         "lightgbm_seconds": round(seconds, 2),
     }
     calibration = task.like.calibration if isinstance(task.like, Boosting) else NONE
-    if task.validation is not None:
-        raw = _logistic(_raw(booster, encoding, task.validation))
-        calibration, losses = calibrate(raw, task.validation["target"].to_numpy())
-        facts["calibration"] = calibration.kind
-        facts["calibration_log_loss"] = losses
-    return Boosting(booster, encoding, calibration, facts)
+    model = Boosting(booster, encoding, calibration, facts)
+    if task.validation is None or start is not None:
+        return model
+    raw = _logistic(model.order(task.validation))
+    calibration, losses = calibrate(raw, task.validation["target"].to_numpy())
+    told = {**facts, "calibration": calibration.kind, "calibration_log_loss": losses}
+    return replace(model, calibration=calibration, facts=told)
 
 
 def load(folder: Path) -> Ranker:
@@ -135,16 +200,17 @@ def load(folder: Path) -> Ranker:
     return Boosting(booster, encoding, Calibration.from_json(saved["calibration"]), saved["facts"])
 
 
+def _asked(table: pl.DataFrame, places: pl.Series) -> tuple[pl.DataFrame, NDArray[np.int32]]:
+    """The rows of a table that there are places of, and where the places lie among those."""
+    place = places.to_numpy()
+    asked = np.zeros(table.height, bool)
+    asked[place] = True
+    number = np.cumsum(asked, dtype=np.int32) - 1
+    return table.filter(pl.Series(asked)), number[place]
+
+
 def _logistic(order: Floats) -> Probabilities:
     return 1 / (1 + np.exp(-np.clip(order, -35, 35)))
-
-
-def _raw(booster: lightgbm.Booster, encoding: Encoding, frame: pl.DataFrame) -> Floats:
-    out = np.empty(frame.height)
-    for start in range(0, frame.height, CHUNK):
-        chunk = encoding.apply(frame.slice(start, CHUNK))
-        out[start : start + CHUNK] = np.asarray(booster.predict(chunk.to_arrow(), raw_score=True))
-    return out
 
 
 def _dataset(
@@ -152,12 +218,14 @@ def _dataset(
     encoding: Encoding,
     levels: list[str],
     group: str | None,
+    start: Callable[[pl.DataFrame], Floats] | None,
     reference: lightgbm.Dataset | None,
 ) -> lightgbm.Dataset:
     dataset: lightgbm.Dataset = _library().Dataset(
         encoding.apply(frame).to_arrow(),
         label=frame["target"].cast(pl.Float32).to_numpy(),
         group=frame[group].rle().struct.field("len").to_numpy() if group else None,
+        init_score=start(frame) if start else None,
         categorical_feature=levels,
         reference=reference,
         free_raw_data=True,

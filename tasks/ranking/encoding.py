@@ -33,6 +33,11 @@ class Encoding:
             *(_coded(name, levels) for name, levels in self.levels.items()),
         )
 
+    def among(self, names: Sequence[str]) -> Encoding:
+        """The part of it that reads columns among ``names``."""
+        levels = {name: levels for name, levels in self.levels.items() if name in names}
+        return Encoding(tuple(name for name in self.numbers if name in names), levels)
+
     def to_json(self) -> dict[str, Any]:
         """As JSON."""
         return {"numbers": list(self.numbers), "levels": {k: list(v) for k, v in self.levels.items()}}

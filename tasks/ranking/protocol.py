@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import polars as pl
@@ -77,6 +77,15 @@ class ListRanker(Ranker, Protocol):
 
         ``REST`` is what no column adds: the mean that trees measure from, a line's constant.
         """
+        ...
+
+
+@runtime_checkable
+class Apart(ListRanker, Protocol):
+    """One that can make use of it that the features of pairs, users and tracks lie apart."""
+
+    def order_apart(self, pairs: pl.DataFrame, users: pl.DataFrame, tracks: pl.DataFrame) -> Floats:
+        """``order`` of each pair; its user and track are the rows of the other two."""
         ...
 
 
