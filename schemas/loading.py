@@ -93,8 +93,8 @@ def _refusal(error: ValidationError, path: Path | None, overridden: list[str]) -
         each
         for each in faults
         if each["loc"][: len(keys)] == tuple(keys)
-        and isinstance(each["loc"][-1], str)
         and len(each["loc"]) > len(keys)
+        and isinstance(each["loc"][-1], str)
     ]
     allowed = " or ".join(dict.fromkeys(_allowed(each) for each in tried or [fault]))
     return InputError(

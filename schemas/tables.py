@@ -15,6 +15,12 @@ from pandera.engines.polars_engine import DateTime
 EPOCH = datetime(2005, 1, 1, tzinfo=UTC)  # no listening service logged plays before
 LONGEST_PLAY_MS = 24 * 3600 * 1000  # a play of more than a day is a fault of the log
 
+# What a service measures of a recording, in the order of the table `audio`.
+AUDIO = (
+    "danceability", "energy", "key", "loudness", "mode", "speechiness", "acousticness",
+    "instrumentalness", "liveness", "valence", "tempo", "time_signature",
+)  # fmt: skip
+
 # Columns of a play that its end reveals. No feature of the same play may touch them.
 OUTCOMES = ("ended_at", "ms_played", "reason_end", "skipped", "repeated")
 
@@ -105,6 +111,20 @@ class Errors(_Table):
     position: pl.Int64 = pa.Field(ge=0)
 
 
+class Tags(_Table):
+    """One tag that one listener gave to a track, at its moment. No key: it may be given again.
+
+    There only where a source dates its tags.
+    """
+
+    user_id: str
+    track_id: str
+    tag: str
+    tagged_at: DateTime(time_zone="UTC", time_unit="ms") = pa.Field(ge=EPOCH)  # type: ignore[valid-type]
+    file: str
+    position: pl.Int64 = pa.Field(ge=0)
+
+
 class Quarantine(_Table):
     """One refused raw record: where it lies, which column was at fault and why. No raw values."""
 
@@ -129,6 +149,58 @@ class Labels(_Table):
     matures_at: pl.Int64
 
 
+class _Audio(_Table):
+    """What is measured of a recording; null where nothing is known. Key as pitch class, -1 for none;
+    loudness in dB, tempo in beats a minute, the rest as shares or counts.
+    """
+
+    danceability: float = pa.Field(nullable=True, ge=0, le=1)
+    energy: float = pa.Field(nullable=True, ge=0, le=1)
+    key: float = pa.Field(nullable=True, ge=-1, le=11)
+    loudness: float = pa.Field(nullable=True, ge=-70, le=10)
+    mode: float = pa.Field(nullable=True, ge=0, le=1)
+    speechiness: float = pa.Field(nullable=True, ge=0, le=1)
+    acousticness: float = pa.Field(nullable=True, ge=0, le=1)
+    instrumentalness: float = pa.Field(nullable=True, ge=0, le=1)
+    liveness: float = pa.Field(nullable=True, ge=0, le=1)
+    valence: float = pa.Field(nullable=True, ge=0, le=1)
+    tempo: float = pa.Field(nullable=True, ge=0, le=300)
+    time_signature: float = pa.Field(nullable=True, ge=0, le=16)
+
+
+class Audio(_Audio):
+    """One track of the catalogue, heard or not. Key: track_id. There only with a catalogue.
+
+    ``duration_ms`` is the catalogue's: that of ``Tracks`` stays the source's, as labels rest on it.
+    """
+
+    track_id: str = pa.Field(unique=True)
+    duration_ms: pl.Int64 = pa.Field(nullable=True, ge=1, le=LONGEST_PLAY_MS)
+
+
+class Catalogue(_Audio):
+    """One record of a catalogue's file: a recording. No key: a track may be there often."""
+
+    title: str
+    artist: str
+    album: str = pa.Field(nullable=True)
+    uri: str = pa.Field(nullable=True)
+    duration_ms: pl.Int64 = pa.Field(nullable=True, ge=1, le=LONGEST_PLAY_MS)
+    year: pl.Int64 = pa.Field(nullable=True, ge=1900, le=2100)
+    genres: pl.List(pl.String) = pa.Field(nullable=True)  # type: ignore[valid-type]
+    file: str
+    position: pl.Int64 = pa.Field(ge=0)
+
+
+class Artists(_Table):
+    """One record of a catalogue's file of artists: what they play."""
+
+    artist: str
+    genres: pl.List(pl.String) = pa.Field(nullable=True)  # type: ignore[valid-type]
+    file: str
+    position: pl.Int64 = pa.Field(ge=0)
+
+
 class Scored(_Table):
     """One holdout play with its probability: the columns of scored_samples.csv."""
 
@@ -145,6 +217,12 @@ SOURCE_TABLES: dict[str, type[pa.DataFrameModel]] = {
     "users": Users,
     "errors": Errors,
 }
+
+# What only some sources have.
+OTHER_TABLES: dict[str, type[pa.DataFrameModel]] = {"tags": Tags}
+
+# What a catalogue's files hold; validated as those are, then merged into tracks and audio.
+CATALOGUE_TABLES: dict[str, type[pa.DataFrameModel]] = {"catalogue": Catalogue, "artists": Artists}
 
 
 def columns(table: type[pa.DataFrameModel]) -> dict[str, pl.DataType]:

@@ -16,11 +16,13 @@ import polars as pl
 from numpy.typing import NDArray
 
 from schemas.config import Config
+from schemas.tables import AUDIO
 from tasks import featurize, moments
 from tasks.featurize import History
 from tasks.moments import Moments, Sides
 from tasks.ranking.protocol import Column
 from tasks.retrieval import RETRIEVERS
+from tasks.retrieval.audio import standardised
 from tasks.retrieval.protocol import Codes, Listening, Retriever
 from tasks.retrieval.union import united
 from tasks.split import Span
@@ -34,7 +36,8 @@ ROW_GROUP = 262_144  # rows
 class Known:
     """The plays before a cutoff, and the numbers in ``Moments`` of their "user"s and "track"s.
 
-    Both are sorted; places in them are the numbers in ``listening``.
+    Both are sorted; places in them are the numbers in ``listening``. All tracks of the catalogue, if
+    there is one, are among the tracks.
     """
 
     listening: Listening
@@ -49,17 +52,15 @@ class Known:
 def known_at(history: History, events: Moments, cutoff: int, silent: Sequence[str] = ()) -> Known:
     """What retrievers may know at tick ``cutoff``: nothing that started later has a number in it.
 
-    ``silent`` are ids of users who are to be among the known without a play.
+    ``silent`` are ids of users who are to be among the known without a play. A track of the catalogue
+    is known whether or not it is ever played: that it exists is no news.
     """
     before = np.flatnonzero(events.columns["seen_from"] <= cutoff)
-    users, tracks = (
-        # moments number users and tracks in the order of their ids
-        pl.read_parquet(table).sort(f"{side}_id")
-        for side, table in (("user", history.users), ("track", history.tracks))
-    )
+    # moments number users and tracks in the order of their ids
+    users, tracks = pl.read_parquet(history.users).sort("user_id"), _described(history)
     unplayed = {
         "user": users["user_id"].is_in(pl.Series(silent, dtype=pl.String).implode()).arg_true(),
-        "track": pl.Series(dtype=pl.UInt32),
+        "track": tracks["in_catalogue"].arg_true(),
     }
     codes, places = {}, {}
     for side, others in unplayed.items():
@@ -71,11 +72,40 @@ def known_at(history: History, events: Moments, cutoff: int, silent: Sequence[st
         track=places["track"],
         tick=events.columns["tick"][before],
         users=users[codes["user"]],
-        tracks=tracks[codes["track"]],
+        tracks=tracks.drop("in_catalogue")[codes["track"]],
         at=cutoff,
         clock=history.clock,
+        tags=_tagged(history, tracks["track_id"][codes["track"]], cutoff),
     )
     return Known(listening, codes)
+
+
+def _described(history: History) -> pl.DataFrame:
+    """All tracks by id: what retrievers read of them, and whether they are in the catalogue.
+
+    Of a large one, names and addresses would take more memory than all the rest.
+    """
+    tracks = pl.scan_parquet(history.tracks).select("track_id", "artist", "genres").sort("track_id")
+    if history.audio is None:
+        nothing = (pl.lit(None, pl.Float32).alias(name) for name in AUDIO)
+        return tracks.with_columns(*nothing, in_catalogue=False).collect()
+    audio = pl.scan_parquet(history.audio).select(
+        "track_id", pl.col(AUDIO).cast(pl.Float32), in_catalogue=True
+    )
+    described = tracks.join(audio, on="track_id", how="left", maintain_order="left")
+    return described.with_columns(pl.col("in_catalogue").fill_null(False)).collect()
+
+
+def _tagged(history: History, tracks: pl.Series, cutoff: int) -> pl.DataFrame | None:
+    """Tags given before tick ``cutoff``, of ``tracks``, by their places; tags are numbered by name."""
+    if history.tags is None:
+        return None
+    known = pl.DataFrame({"track_id": tracks}).with_row_index("track")
+    given = pl.scan_parquet(history.tags).filter(pl.col("tagged_at").dt.epoch("ms") < cutoff)
+    placed = given.select("track_id", "tag").collect().join(known, on="track_id")
+    return placed.select(
+        pl.col("track").cast(pl.Int32), tag=(pl.col("tag").rank("dense") - 1).cast(pl.Int32)
+    ).sort("track", "tag")
 
 
 def write(
@@ -93,14 +123,16 @@ def write(
     cutoff), target (bool: played in the window; null where it has none), the retrievers' scores and
     ranks and the pairs' features, by user. ``relevant`` (user, track, heard) are the pairs played in
     the window by users who were asked, whose track was known at the cutoff, ``heard`` (user, track)
-    those played before it by anyone. All known users are asked, those named in ``silent`` though
-    they never played, or at most ``most_users``, drawn from those who played in the window.
+    those played before it by anyone. With a catalogue there is ``audio``: track and AUDIO, standardised
+    over all known tracks, null where not measured. All known users are asked, those named in
+    ``silent`` though they never played, or at most ``most_users``, drawn from those who played in the
+    window.
     """
     sides = Sides.read(history.users, history.tracks, warehouse)
     events = moments.read(history.plays, sides, history.timezone, warehouse)
     known = known_at(history, events, span.cutoff, silent)
     listening = known.listening
-    relevant, played = _relevant(events, known, span)
+    relevant, played = played_in(events, known, span)
     asked = np.arange(listening.users.height, dtype=np.int32)
     if most_users is not None:
         active = relevant["user"].unique().sort().to_numpy()
@@ -110,7 +142,7 @@ def write(
     judged = relevant.filter(pl.col("user").is_in(pl.Series(asked).implode()))
     found = retrieved(listening, asked, config)
     pairs = featurize.probe_pairs(
-        history, sides, events, known.codes["user"], known.codes["track"],
+        history, _as_of(sides, known, history), events, known.codes["user"], known.codes["track"],
         (found["user"].to_numpy(), found["track"].to_numpy()),
         span.cutoff, warehouse, config.store.threads,
     )  # fmt: skip
@@ -125,6 +157,9 @@ def write(
     pairs.tracks.insert_column(0, listening.tracks["track_id"]).write_parquet(folder / "tracks.parquet")
     judged.write_parquet(folder / "relevant.parquet")
     known.pairs().write_parquet(folder / "heard.parquet", compression="lz4")
+    if history.audio is not None:
+        audio = standardised(listening.tracks).with_row_index("track")
+        audio.with_columns(pl.col("track").cast(pl.Int32)).write_parquet(folder / "audio.parquet")
     return {
         "cutoff": span.cutoff,
         "end": span.end,
@@ -134,6 +169,21 @@ def write(
         "played_pairs": played,
         "reachable_pairs": relevant.height,
     }
+
+
+def _as_of(sides: Sides, known: Known, history: History) -> Sides:
+    """``sides`` without the lengths of tracks that were not played yet.
+
+    A source without lengths of its own tells them with plays: that a track of the catalogue had one
+    would say that it is going to be played.
+    """
+    if history.audio is None or "duration" not in sides.tracks.columns:
+        return sides
+    heard = np.zeros(sides.tracks.rows, bool)
+    heard[known.codes["track"][np.unique(known.listening.track)]] = True
+    duration = np.where(heard, sides.tracks.columns["duration"], np.float32(np.nan))
+    columns = {**sides.tracks.columns, "duration": duration}
+    return replace(sides, tracks=replace(sides.tracks, columns=columns))
 
 
 def retrieved(listening: Listening, users: Codes, config: Config) -> pl.DataFrame:
@@ -224,7 +274,7 @@ def columns(folder: Path, clock: str) -> tuple[Column, ...]:
     return tuple(Column(name, category.get(name, False)) for name in names if name not in own)
 
 
-def _relevant(events: Moments, known: Known, span: Span) -> tuple[pl.DataFrame, int]:
+def played_in(events: Moments, known: Known, span: Span) -> tuple[pl.DataFrame, int]:
     """Pairs played in the window whose user and track were known, and how many there are in all."""
     tick = events.columns["tick"]
     inside = (tick >= span.cutoff) & (tick < span.end)

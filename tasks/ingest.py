@@ -6,27 +6,26 @@ Rows stream through in batches; for all plays at once only numbers are held, and
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
-import pandera.polars as pa
 import polars as pl
 import pyarrow.parquet as pq
 
 from schemas import tables
 from schemas.config import Config, Source
 from schemas.errors import InputError
+from tasks import catalogue
+from tasks.admitted import BATCH, Tally, parquet, typed, valid
 from tasks.sources import READERS
+from tasks.sources.catalogue import files
 from tasks.store import digest_files
-from tasks.validate import check, refuse, split_valid
+from tasks.validate import refuse
 from tasks.warehouse import Warehouse
 
-BATCH = 1_000_000  # rows validated, gathered and written at a time
 CHECKS = (
     "checks/plays_key",
     "checks/plays_tracks",
@@ -35,28 +34,6 @@ CHECKS = (
     "checks/tracks_key",
     "checks/users_key",
 )
-
-
-@dataclass
-class _Tally:
-    """Rows read by table, and the refused ones."""
-
-    read: dict[str, int] = field(default_factory=dict)
-    refused: list[pl.DataFrame] = field(
-        default_factory=lambda: [pl.DataFrame(schema=tables.columns(tables.Quarantine))]
-    )
-
-    def quarantine(self) -> pl.DataFrame:
-        return pl.concat(self.refused)
-
-    def reasons(self) -> pl.DataFrame:
-        """Refused rows by table, column and reason, the most frequent first, with the first place."""
-        return (
-            self.quarantine()
-            .group_by("table", "column", "reason", maintain_order=True)
-            .agg(rows=pl.len(), file=pl.col("file").first(), position=pl.col("position").first())
-            .sort("rows", "table", "reason", descending=[True, False, False])
-        )
 
 
 def resolve(config: Config, world: Path | None) -> Source:
@@ -80,36 +57,46 @@ def raw_files(config: Config) -> list[Path]:
 
 
 def inputs(config: Config) -> list[str]:
-    """``<SHA-256> <path>`` of each raw file, for the store's key.
+    """``<SHA-256> <path>`` of each raw file and each of the catalogue's, for the store's key.
 
     The path starts with the place and the name of its ``source.path``: readers name accounts,
-    packages and raw records by them. Where that folder lies does not count.
+    packages and raw records by them. Where that folder lies does not count. Files of the catalogue
+    start with its name before that.
     """
-    found = []
-    for name, digest in digest_files(raw_files(config)).items():
+    return sorted(
+        [
+            *_named(raw_files(config), config.source.path, ""),
+            *_named(files(config.catalogue), config.catalogue.path, "catalogue/"),
+        ]
+    )
+
+
+def _named(paths: list[Path], roots: Sequence[Path], prefix: str) -> Iterator[str]:
+    for name, digest in digest_files(paths).items():
         number, root = next(
-            (number, root)
-            for number, root in enumerate(config.source.path)
-            if Path(name).is_relative_to(root)
+            (number, root) for number, root in enumerate(roots) if Path(name).is_relative_to(root)
         )
         below = Path(name).relative_to(root).as_posix()
-        found.append(f"{digest} {number}/{root.resolve().name}/{below}")
-    return sorted(found)
+        yield f"{digest} {prefix}{number}/{root.resolve().name}/{below}"
 
 
 def ingest(config: Config, now: datetime, folder: Path) -> dict[str, Any]:
     """Write plays, tracks, users, errors and quarantine as Parquet into ``folder``; return facts.
 
+    Where the source dates tags, also those. With a catalogue also audio; then tracks are those of the
+    source, completed, and the catalogue's.
+
     ``now`` (aware) only serves to refuse plays of the future. Facts: ``reader`` (what the reader
     tells), ``clock`` ("time" or "order"), ``read`` and ``rows`` (rows by table, before and after),
     ``refused`` (rows by table, column and reason), ``merged_duplicates`` (plays that several
     packages hold), ``added`` (tracks and users that only plays or errors name), ``data_start`` and
-    ``data_end`` (first start and last end in ISO format; first and last ``seq`` without a clock).
+    ``data_end`` (first start and last end in ISO format; first and last ``seq`` without a clock),
+    ``catalogue`` (what its files hold, its tracks and how many of them were never played; or None).
 
     Raises ``InputError`` for raw data that is bad as a whole, without a valid play, or with more
-    refused plays than ``source.max_refused_share``.
+    refused plays, or rows of the catalogue, than ``source.max_refused_share``.
     """
-    tally = _Tally()
+    tally = Tally()
     order = None
     with tempfile.TemporaryDirectory(prefix=".scratch-", dir=folder) as name:
         with Warehouse(config.store) as warehouse:
@@ -117,21 +104,25 @@ def ingest(config: Config, now: datetime, folder: Path) -> dict[str, Any]:
             pieces = _valid_plays(warehouse, now.astimezone(UTC), Path(name), tally)
             _refuse_too_many(tally, config.source)
             added = _write_others(warehouse, pieces, folder, tally)
+            others = _write_optional(told, warehouse, folder, tally)
+            described = catalogue.add(config, warehouse, Path(name), folder, tally)
             clock = _clock(pieces)
             if clock == "time":
                 warehouse.relation("valid_plays", pieces)
                 order = warehouse.frame("staging/plays")
         # only now, with the warehouse's memory free again, come the texts of all plays
         batches = _in_order(pieces, order) if order is not None else _as_read(pieces)
-        with _parquet(folder / "plays.parquet", tables.Plays) as write:
+        with parquet(folder / "plays.parquet", tables.Plays) as write:
             for batch in batches:
                 write(batch)
-    with _parquet(folder / "quarantine.parquet", tables.Quarantine) as write:
+    with parquet(folder / "quarantine.parquet", tables.Quarantine) as write:
         write(tally.quarantine())
     _run_checks(config, folder)
+    if described:
+        others.append("audio")
     rows = {
         table: pq.read_metadata(folder / f"{table}.parquet").num_rows
-        for table in (*tables.SOURCE_TABLES, "quarantine")
+        for table in (*tables.SOURCE_TABLES, *others, "quarantine")
     }
     start, end = _bounds(folder / "plays.parquet", clock)
     refused = tally.reasons()
@@ -145,10 +136,11 @@ def ingest(config: Config, now: datetime, folder: Path) -> dict[str, Any]:
         "added": added,
         "data_start": start,
         "data_end": end,
+        "catalogue": described,
     }
 
 
-def _valid_plays(warehouse: Warehouse, now: datetime, scratch: Path, tally: _Tally) -> list[Path]:
+def _valid_plays(warehouse: Warehouse, now: datetime, scratch: Path, tally: Tally) -> list[Path]:
     """Files of valid plays in the order they were read, with the row's number ``record``."""
     clocked = pl.col("resolution") != "order"
     # a start that is missing is not to blame: it is made from the other two, or from the end alone
@@ -162,7 +154,7 @@ def _valid_plays(warehouse: Warehouse, now: datetime, scratch: Path, tally: _Tal
     ]
     pieces: list[Path] = []
     records = 0
-    for good in _valid(warehouse, "plays", tally):
+    for good in valid(warehouse, "plays", tally):
         for column, reason, faulty in rules:
             good, refused = refuse(tables.Plays, good, column, reason, faulty)
             tally.refused.append(refused)
@@ -175,16 +167,13 @@ def _valid_plays(warehouse: Warehouse, now: datetime, scratch: Path, tally: _Tal
     return pieces
 
 
-def _refuse_too_many(tally: _Tally, settings: Source) -> None:
+def _refuse_too_many(tally: Tally, settings: Source) -> None:
     """Raise ``InputError`` when too few plays are left to go on with."""
     read, refused = tally.read["plays"], _refused_plays(tally)
     where = ", ".join(map(str, settings.path))
     if read == 0:
         raise InputError("no plays in it", file=where, do="check source.path and source.kind")
-    reasons = "; ".join(
-        f"{row['reason']} ({row['rows']} rows, first in {row['file']} at record {row['position']})"
-        for row in tally.reasons().filter(pl.col("table") == "plays").head(3).to_dicts()
-    )
+    reasons = tally.told("plays")
     if refused == read:
         raise InputError(f"all {read} plays are refused", file=where, found=reasons, do="mend the files")
     if refused > settings.max_refused_share * read:
@@ -195,30 +184,30 @@ def _refuse_too_many(tally: _Tally, settings: Source) -> None:
         )  # fmt: skip
 
 
-def _refused_plays(tally: _Tally) -> int:
-    return tally.quarantine().filter(pl.col("table") == "plays").height
+def _refused_plays(tally: Tally) -> int:
+    return tally.refusals("plays")
 
 
 def _write_others(
-    warehouse: Warehouse, pieces: list[Path], folder: Path, tally: _Tally
+    warehouse: Warehouse, pieces: list[Path], folder: Path, tally: Tally
 ) -> dict[str, int]:
     """Write errors, tracks and users; return how many of the latter two only other tables name."""
-    with _parquet(folder / "errors.parquet", tables.Errors) as write:
-        for good in _valid(warehouse, "errors", tally):
+    with parquet(folder / "errors.parquet", tables.Errors) as write:
+        for good in valid(warehouse, "errors", tally):
             write(good)
-    valid = pl.scan_parquet(pieces)
+    heard = pl.scan_parquet(pieces)
     unsure = pl.scan_parquet(folder / "errors.parquet").select("user_id")
     named = {
-        "tracks": valid.select(pl.col("track_id").unique()),
-        "users": pl.concat([valid.select(pl.col("user_id").unique()), unsure]).unique(),
+        "tracks": heard.select(pl.col("track_id").unique()),
+        "users": pl.concat([heard.select(pl.col("user_id").unique()), unsure]).unique(),
     }
     added = {}
     for table, ids in named.items():
         model = tables.SOURCE_TABLES[table]
         missing = ids.collect(engine="streaming")
         id_ = missing.columns[0]
-        with _parquet(folder / f"{table}.parquet", model) as write:
-            for good in _valid(warehouse, table, tally):
+        with parquet(folder / f"{table}.parquet", model) as write:
+            for good in valid(warehouse, table, tally):
                 missing = missing.join(good, on=id_, how="anti")
                 write(good)
             nulls = [
@@ -229,6 +218,18 @@ def _write_others(
             write(missing.sort(id_).select(id_, *nulls))
         added[table] = missing.height
     return added
+
+
+def _write_optional(
+    told: Mapping[str, Any], warehouse: Warehouse, folder: Path, tally: Tally
+) -> list[str]:
+    """Write the tables that only some sources have, where the reader's facts name them."""
+    there = [table for table in tables.OTHER_TABLES if table in told]
+    for table in there:
+        with parquet(folder / f"{table}.parquet", tables.OTHER_TABLES[table]) as write:
+            for good in valid(warehouse, table, tally):
+                write(good)
+    return there
 
 
 def _clock(pieces: list[Path]) -> str:
@@ -268,38 +269,7 @@ def _in_order(pieces: list[Path], order: pl.DataFrame) -> Iterator[pl.DataFrame]
     for start in range(0, order.height, BATCH):
         placed = order[start : start + BATCH].select("seq", "started_at")
         rows = wide[place[start : start + BATCH]].with_columns(pl.col(texts).cast(pl.String))
-        yield _typed(tables.Plays, rows.hstack(placed))
-
-
-def _valid(warehouse: Warehouse, table: str, tally: _Tally) -> Iterator[pl.DataFrame]:
-    """A raw relation's valid rows in batches, in the columns and types of its model."""
-    model = tables.SOURCE_TABLES[table]
-    tally.read[table] = 0
-    for batch in warehouse.connection.table(f"raw_{table}").to_arrow_reader(BATCH):
-        good, refused = split_valid(model, _typed(model, cast(pl.DataFrame, pl.from_arrow(batch))))
-        if "file" not in good.columns:  # located by the row's place in the batch: make it the table's
-            refused = refused.with_columns(pl.col("position") + tally.read[table])
-        tally.read[table] += batch.num_rows
-        tally.refused.append(refused)
-        yield good
-
-
-def _typed(model: type[pa.DataFrameModel], frame: pl.DataFrame) -> pl.DataFrame:
-    """The model's columns in its order; the engine's microseconds become milliseconds."""
-    wanted = tables.columns(model)
-    if set(frame.columns) != set(wanted):
-        raise ValueError(f"{model.__name__}: columns {frame.columns}, expected {list(wanted)}")
-    return frame.select(pl.col(name).cast(dtype) for name, dtype in wanted.items())
-
-
-@contextmanager
-def _parquet(path: Path, model: type[pa.DataFrameModel]) -> Iterator[Callable[[pl.DataFrame], None]]:
-    """Write checked frames one after the other into one file; none makes an empty table."""
-    wanted = tables.columns(model)
-    schema = pl.DataFrame(schema=wanted).to_arrow().schema
-    texts = [name for name, dtype in wanted.items() if dtype == pl.String]  # numbers gain nothing
-    with pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=texts) as writer:
-        yield lambda frame: writer.write_table(check(model, frame).to_arrow(), row_group_size=262_144)
+        yield typed(tables.Plays, rows.hstack(placed))
 
 
 def _run_checks(config: Config, folder: Path) -> None:
@@ -307,7 +277,10 @@ def _run_checks(config: Config, folder: Path) -> None:
     with Warehouse(config.store) as warehouse:
         for table in tables.SOURCE_TABLES:
             warehouse.relation(table, folder / f"{table}.parquet")
-        for name in CHECKS:
+        audio = folder / "audio.parquet"
+        if audio.exists():
+            warehouse.relation("audio", audio)
+        for name in (*CHECKS, *(["checks/audio_tracks"] if audio.exists() else [])):
             broken = warehouse.frame(name)
             if not broken.is_empty():
                 raise ValueError(f"{name}: {broken.height} rows")

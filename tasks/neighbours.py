@@ -14,6 +14,7 @@ from tasks import moments
 from tasks.candidates import known_at
 from tasks.featurize import History
 from tasks.moments import Sides
+from tasks.retrieval.played import played
 from tasks.warehouse import Warehouse
 
 MOST = 20  # neighbours kept of a track
@@ -31,7 +32,7 @@ def write(
 
     sides = Sides.read(history.users, history.tracks, warehouse)
     events = moments.read(history.plays, sides, history.timezone, warehouse)
-    listening = known_at(history, events, cutoff).listening
+    listening, _ = played(known_at(history, events, cutoff).listening)
     settings, threads = config.retrieval, config.store.threads
     if retriever == "covisit":
         near = covisit.fit(listening, settings, threads, config.models.seed).company

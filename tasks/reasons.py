@@ -8,6 +8,7 @@ import polars as pl
 
 from tasks.featurize import History
 from tasks.ranking.protocol import REST
+from tasks.retrieval.audio import NOTES
 from tasks.warehouse import Warehouse
 
 # What a ranker's columns speak of; a retriever's score, rank and standard score begin with its name.
@@ -20,6 +21,10 @@ SPEAKS = {
 }
 TOLD = 2  # sentences a reason has at most
 KNOWN = 3  # outcomes from which a share says something
+MOST = 50  # of a listener's tracks, the most played, with which sounds are compared
+# Standardised features of two tracks that sound alike lie at most this far apart; of two drawn from
+# all tracks it is the square root of twice their number, 4.2
+APART = 1.5
 
 
 def given(
@@ -27,6 +32,7 @@ def given(
     contributions: pl.DataFrame,
     neighbours: Path,
     together: str,
+    sounds: pl.DataFrame,
     history: History,
     warehouse: Warehouse,
 ) -> pl.Series:
@@ -35,12 +41,13 @@ def given(
     ``listed`` has user_id, track_id and artist; ``contributions`` is the ranker's answer for the same
     rows. Of what is true of a listener and a track, that is told first which the ranker's columns of
     its kind (``SPEAKS``) added most to, then the next, if it added anything. ``together`` is the
-    retriever whose ``neighbours`` say what lies near.
+    retriever whose ``neighbours`` say what lies near; ``sounds`` are as ``heard_as`` makes them.
     """
     warehouse.relation("listed", listed.select("user_id", "track_id", "artist"))
     warehouse.relation("plays", history.plays)
     warehouse.relation("tracks", history.tracks)
     warehouse.relation("neighbours", neighbours)
+    warehouse.relation("sounds", sounds)
     if "completed" in history.labels:
         warehouse.relation("completed", history.labels["completed"])
         warehouse.keep("own_outcomes", "marts/own_outcomes")
@@ -52,11 +59,25 @@ def given(
         ("covisit", "time"): "often played in one session with {} by {}, which you played {}",
         ("covisit", "order"): "often played near {} by {}, which you played {}",
     }.get((together, history.clock), "those who play {} by {} play this too; you played that {}")
-    facts = warehouse.frame("marts/reasons")
+    facts = warehouse.frame("marts/reasons", most=MOST, apart=APART)
     true = listed.select("user_id", "track_id").join(
         facts, on=["user_id", "track_id"], how="left", maintain_order="left"
     )
     return told(true.select(**_sentences(near)), contributions)
+
+
+def heard_as(place: Path) -> pl.DataFrame:
+    """track_id and sound, a list of standardised audio features, of the measured tracks in ``place``."""
+    if not (place / "audio.parquet").exists():
+        return pl.DataFrame(schema={"track_id": pl.String, "sound": pl.List(pl.Float32)})
+    audio = pl.read_parquet(place / "audio.parquet").drop("track", *NOTES)
+    ids = pl.read_parquet(place / "tracks.parquet", columns=["track_id"])
+    measured = pl.any_horizontal(pl.col(audio.columns).is_not_null())
+    return (
+        ids.hstack(audio)
+        .filter(measured)
+        .select("track_id", sound=pl.concat_list(pl.col(audio.columns).fill_null(0.0)))
+    )
 
 
 def told(sentences: pl.DataFrame, contributions: pl.DataFrame) -> pl.Series:
@@ -107,7 +128,17 @@ def _sentences(near: str) -> dict[str, pl.Expr]:
         "near": pl.when(pl.col("other").is_not_null()).then(
             pl.format(near, "other", pl.col("other_artist").fill_null(unnamed), _times("other_plays"))
         ),
-        "others": pl.when(pl.col("listeners") == 1)
+        "sound": pl.when(pl.col("sound_other").is_not_null()).then(
+            pl.format(
+                "sounds like {} by {}, which you played {}",
+                "sound_other",
+                pl.col("sound_artist").fill_null(unnamed),
+                _times("sound_plays"),
+            )
+        ),
+        "others": pl.when(pl.col("listeners") == 0)
+        .then(pl.lit("played by nobody yet, found by what it is"))
+        .when(pl.col("listeners") == 1)
         .then(pl.lit("played by one listener"))
         .otherwise(pl.format("played by {} listeners", "listeners")),
     }

@@ -51,7 +51,8 @@ def write(
             "no candidates for these users", place="recommend.heard", found=settings.heard,
             expected="include or only: there is no unheard track to recommend" if settings.heard
             == "exclude" else "users who have played something",
-            do="bring the listening of more people, or choose another recommend.heard",
+            do="give a catalogue.path with unheard tracks, bring the listening of more people, or choose"
+            " another recommend.heard",
         )  # fmt: skip
     best = lists.top(of_users, settings.k)
     tracks = pl.read_parquet(place / "tracks.parquet", columns=["track_id"]).to_series()
@@ -71,7 +72,9 @@ def write(
     ).join(described, on="track_id", how="left", maintain_order="left")
     users, features = (pl.read_parquet(place / f"{side}.parquet") for side in ("users", "tracks"))
     why = model.contributions(candidates.beside(best, users, features))
-    named = named.with_columns(reasons.given(named, why, neighbours, together, history, warehouse))
+    named = named.with_columns(
+        reasons.given(named, why, neighbours, together, reasons.heard_as(place), history, warehouse)
+    )
     named.select(COLUMNS).write_parquet(folder / "recommendations.parquet")
     return {
         "users": named["user_id"].n_unique(),

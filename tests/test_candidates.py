@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from schemas.config import Config, Store
+from schemas.tables import Audio, Tags
 from schemas.two_stage import Als, Retrieval, RetrieverName
 from tasks import candidates, featurize, moments
 from tasks.features import declared
@@ -85,10 +86,18 @@ def written(
     silent: tuple[str, ...] = (),
     tracks: Sequence[Row] = TRACKS,
     users: Sequence[Row] = USERS,
+    tags: Sequence[Row] | None = None,
+    audio: Sequence[Row] | None = None,
 ) -> tuple[Path, Mapping[str, Any]]:
-    """The folder of a log's candidates, and their facts."""
+    """The folder of a log's candidates, and their facts; ``audio`` is that of a catalogue's tracks."""
     history = logs.write(log, folder, tracks, users)
     history = replace(history, known_until=span.cutoff if log.clock == "order" else None)
+    if tags is not None:
+        history = replace(history, tags=folder / "tags.parquet")
+        logs.table(Tags, tags).write_parquet(folder / "tags.parquet")
+    if audio is not None:
+        history = replace(history, audio=folder / "audio.parquet")
+        logs.table(Audio, audio).write_parquet(folder / "audio.parquet")
     place = folder / "candidates"
     place.mkdir(exist_ok=True)
     with logs.warehouse(folder) as house:
@@ -194,6 +203,91 @@ def test_the_future_changes_no_candidate(scratch: Path, log: Log, seed: int) -> 
     assert_same_knowledge(before, after)
 
 
+WITH_CATALOGUE = CONFIG.model_copy(
+    update={
+        "retrieval": CONFIG.retrieval.model_copy(
+            update={"retrievers": (*CONFIG.retrieval.retrievers, "content")}
+        )
+    }
+)
+# one that is heard before, two that are first heard after the cutoff, and one that nobody hears
+MEASURED: list[Row] = [
+    {"track_id": "t0", "energy": 0.2, "tempo": 90.0},
+    {"track_id": "t2b", "energy": 0.3, "tempo": 90.0},
+    {"track_id": "z", "energy": 0.9, "tempo": 160.0},
+    {"track_id": "zz", "energy": 0.8},
+]
+
+
+@settings(modest, max_examples=2)
+@given(st.one_of(timed, ordered), seeds)
+@example(logs.random_log(4, 60, "repeat", "mixed"), 2)
+@example(logs.random_order_log(4, 60, "production"), 2)
+def test_the_future_changes_no_candidate_of_a_catalogue(scratch: Path, log: Log, seed: int) -> None:
+    """A track of the catalogue is known before anybody hears it, and by nothing but the catalogue."""
+    rng = np.random.default_rng(seed)
+    of_all = [*TRACKS, NEW_TRACKS[1], {"track_id": "z"}, {"track_id": "zz", "artist": "A"}]
+    if log.clock == "time":
+        cutoff: Any = cutoff_of(log, rng)
+        span = Span(ms(cutoff), ms(cutoff + timedelta(days=5)))
+        after = other_future(log, cutoff, rng)
+    else:
+        cutoff = int(rng.integers(1, len(log.plays)))
+        span = Span(cutoff, cutoff + 60)
+        after = another_future(log, cutoff, rng)
+    one, _ = written(log, scratch / "before", span, WITH_CATALOGUE, tracks=of_all, audio=MEASURED)
+    # a length that came with later plays, and a track that only they know
+    later = [row | {"duration_ms": 99_000} if row["track_id"] == "z" else row for row in of_all]
+    other, facts = written(
+        after, scratch / "after", span, WITH_CATALOGUE,
+        tracks=[*later, NEW_TRACKS[0]], users=[*USERS, *NEW_USERS], audio=MEASURED,
+    )  # fmt: skip
+    assert_same_knowledge(one, other)
+    told = named(other)
+    measured = pl.read_parquet(other / "audio.parquet")
+    assert_frame_equal(measured, pl.read_parquet(one / "audio.parquet"))
+    assert measured["track"].to_list() == list(range(facts["catalogue"]))
+    assert {"t0", "t2b", "z", "zz"} <= set(told["tracks"]["track_id"])
+    assert "a" not in set(told["tracks"]["track_id"])
+    users = set(told["users"]["user_id"])
+    starts = ms if log.clock == "time" else int
+    first = "started_at" if log.clock == "time" else "position"
+    wanted = {
+        (row["user_id"], row["track_id"]) for row in after.plays
+        if span.cutoff <= starts(row[first]) < span.end and row["user_id"] in users
+        and row["track_id"] in ("t2b", "z")
+    }  # fmt: skip
+    relevant = told["relevant"].filter(pl.col("track").is_in(["t2b", "z"]))
+    assert set(relevant.select("user", "track").rows()) == wanted
+    assert not relevant["heard"].any()
+
+
+def test_only_content_finds_what_nobody_heard_and_others_find_the_same(tmp_path: Path) -> None:
+    log = logs.random_log(8, 60)
+    cutoff = BASE + timedelta(days=60)
+    span = Span(ms(cutoff), ms(cutoff + timedelta(days=5)))
+    tracks = [*TRACKS, {"track_id": "t2b", "artist": "a", "genres": ["g2"]}, {"track_id": "z"}]
+    plain = named(written(log, tmp_path / "plain", span, tracks=tracks)[0])
+    place, facts = written(
+        log, tmp_path / "with", span, WITH_CATALOGUE, tracks=tracks, audio=MEASURED[:2]
+    )
+    told = named(place)
+    assert facts["catalogue"] == plain["tracks"].height + 1
+    unheard = told["candidates"].filter(pl.col("track") == "t2b")
+    assert unheard.height == 3
+    assert unheard["content_rank"].null_count() == 0
+    assert not unheard["heard"].any()
+    others = CONFIG.retrieval.retrievers
+    for name in others:
+        assert unheard[f"{name}_score"].null_count() == unheard[f"{name}_rank"].null_count() == 3
+    scores = ["user", "track", *(f"{name}_score" for name in others)]
+    assert_frame_equal(
+        told["candidates"].filter(pl.col("track") != "t2b").select(scores).sort("user", "track"),
+        plain["candidates"].select(scores).sort("user", "track"),
+        check_exact=True,
+    )
+
+
 @modest
 @given(ordered, seeds)
 @example(logs.random_order_log(4, 60, "production"), 2)
@@ -208,6 +302,45 @@ def test_later_rows_change_no_candidate_without_a_clock(scratch: Path, log: Log,
         tracks=[*TRACKS, *NEW_TRACKS], users=[*USERS, *NEW_USERS],
     )  # fmt: skip
     assert_same_knowledge(before, after)
+
+
+def given_tag(moment: datetime, user: str, track: str, tag: str) -> Row:
+    return {"user_id": user, "track_id": track, "tag": tag, "tagged_at": moment,
+            "file": "tags", "position": 0}  # fmt: skip
+
+
+def test_tags_of_the_future_change_no_candidate(tmp_path: Path) -> None:
+    """Given at the cutoff or after it, edited, taken back, or of tracks and by users yet to come."""
+    config = with_retrieval((*CONFIG.retrieval.retrievers, "tags"))
+    log, rng = logs.random_log(8, 60), np.random.default_rng(5)
+    cutoff = BASE + timedelta(days=4)
+    span = Span(ms(cutoff), ms(cutoff + timedelta(days=9)))
+
+    def some(start: datetime, minutes: list[int], users: list[str], tracks: list[str]) -> list[Row]:
+        return [
+            given_tag(
+                start + int(rng.choice(minutes)) * MINUTE,
+                str(rng.choice(users)), str(rng.choice(tracks)), str(rng.choice(["a", "k", "x"])),
+            )
+            for _ in range(12)
+        ]  # fmt: skip
+
+    past = some(BASE, [0, 60, 5_759], ["u0", "u1"], ["t0", "t1", "t2", "t3", "t4"])
+    later = some(cutoff, [0, 1, 9_000], ["u0", "u2"], ["t0", "t1", "t2"])
+    others = some(cutoff, [0, 7, 800], ["u0", "a", "z"], ["t0", "t3", "a", "t2b", "z"])
+    renamed = [{**row, "tag": f"a{row['tag']}"} for row in [*later[:6], *others]]
+    before, _ = written(log, tmp_path / "before", span, config, tags=[*past, *later])
+    after, _ = written(
+        other_future(log, cutoff, rng), tmp_path / "after", span, config,
+        tracks=[*TRACKS, *NEW_TRACKS], users=[*USERS, *NEW_USERS], tags=[*renamed, *past],
+    )  # fmt: skip
+    assert named(before)["candidates"]["tags_score"].count() > 5
+    assert_same_knowledge(before, after)
+    own = cutoff - timedelta(milliseconds=1)
+    more = [*past, *later, given_tag(own, "u0", "t0", "rare")]
+    other, _ = written(log, tmp_path / "other", span, config, tags=more)
+    with pytest.raises(AssertionError):
+        assert_same_knowledge(before, other)
 
 
 def test_the_past_does_change_candidates(tmp_path: Path) -> None:
@@ -453,7 +586,7 @@ def test_ids_of_any_characters(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "retrievers",
-    [("popular",), ("again",), ("covisit",), ("item_knn",), ("als",), ("linear",), None],
+    [("popular",), ("again",), ("covisit",), ("item_knn",), ("als",), ("linear",), ("tags",), None],
 )
 @pytest.mark.parametrize("most", [1, 2, 200])
 def test_one_play_of_one_track(

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from schemas import tables
 from schemas.config import Config, Source
 from schemas.errors import InputError
+from tasks import admitted
 from tasks import ingest as module
 from tasks.ingest import ingest, inputs, raw_files, resolve
 from tasks.sources import kkbox
@@ -332,7 +333,8 @@ def test_batches_make_no_difference(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     )
     users: list[dict[str, Any]] = [{"user_id": f"user{i}"} for i in range(30)] + [{"user_id": None}]
     whole = run(Fake(plays=rows, users=users), tmp_path, monkeypatch)
-    monkeypatch.setattr(module, "BATCH", 4)
+    for each in (module, admitted):
+        monkeypatch.setattr(each, "BATCH", 4)
     parts = run(Fake(plays=rows, users=users), tmp_path, monkeypatch)
     assert parts[0] == whole[0]
     for name, frame in whole[1].items():
@@ -376,7 +378,7 @@ def test_a_broken_reader_is_our_own_fault(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(ValueError, match="Plays: columns"):
         run(reader, tmp_path, monkeypatch)
     twice = [{"track_id": "t", "name": name} for name in ("one", "two")]
-    monkeypatch.setattr(module, "BATCH", 1)
+    monkeypatch.setattr(admitted, "BATCH", 1)
     with pytest.raises(ValueError, match="checks/tracks_key: 1 rows"):
         run(Fake(plays=[play(NOON)], tracks=twice), tmp_path, monkeypatch)
 

@@ -14,7 +14,7 @@ from tasks.features import declared
 from tasks.featurize import History
 from tasks.warehouse import Warehouse
 
-KINDS = ("own", "artist", "near", "others")
+KINDS = ("own", "artist", "near", "sound", "others")
 
 
 def told(weights: dict[str, float], **sentences: str | None) -> str:
@@ -60,19 +60,19 @@ def test_every_sentence_is_true(tmp_path: Path, warehouse: Warehouse) -> None:
     played = ["a1", "a1", "a1", "a1", "a2", "b1", "b1"]
     plays = pl.DataFrame(
         {
-            "user_id": ["u"] * len(played) + ["v", "w"],
-            "track_id": [*played, "c1", "c1"],
-            "seq": [*range(len(played)), 0, 0],
+            "user_id": ["u"] * len(played) + ["v", "w", "v"],
+            "track_id": [*played, "c1", "c1", "c2"],
+            "seq": [*range(len(played)), 0, 0, 1],
         }
     )
     tracks = pl.DataFrame(
         {
-            "track_id": ["a1", "a2", "a3", "b1", "b2", "c1", "d1"],
-            "name": ["A1", "A2", "A3", "B1", "B2", "C1", None],
-            "artist": ["Ann", "Ann", "Ann", "Bob", "Bob", "Cy", None],
+            "track_id": ["a1", "a2", "a3", "b1", "b2", "c1", "c2", "d1", "e1"],
+            "name": ["A1", "A2", "A3", "B1", "B2", "C1", "C2", None, "E1"],
+            "artist": ["Ann", "Ann", "Ann", "Bob", "Bob", "Cy", "Cy", None, "Eve"],
         }
     )
-    labels = plays.select("user_id", "seq", target=pl.Series([True] * 3 + [None] + [False] * 5))
+    labels = plays.select("user_id", "seq", target=pl.Series([True] * 3 + [None] + [False] * 6))
     near = pl.DataFrame(
         {"track_id": ["c1", "c1"], "other_id": ["a3", "b1"], "rank": [1, 2], "score": [2.0, 1.0]}
     )
@@ -83,11 +83,18 @@ def test_every_sentence_is_true(tmp_path: Path, warehouse: Warehouse) -> None:
         tmp_path / "plays.parquet", tmp_path / "tracks.parquet", nothing, nothing,
         {"completed": tmp_path / "labels.parquet"}, "time", "UTC",
     )  # fmt: skip
+    sounds = pl.DataFrame(
+        {
+            "track_id": ["a1", "b1", "d1", "e1"],
+            "sound": [[0.0, 0.0], [2.0, 2.0], [2.5, 2.0], [9.0, 9.0]],
+        },
+        schema_overrides={"sound": pl.List(pl.Float32)},
+    )
     listed = tracks.select(user_id=pl.lit("u"), track_id="track_id", artist="artist")
     weights = {"pair_plays": 3.0, "user_artist_plays": 2.0, "covisit_score": 1.0, "rest": 0.0}
     contributions = pl.DataFrame(weights)[[0] * listed.height]
     found = reasons.given(
-        listed, contributions, tmp_path / "near.parquet", "covisit", history, warehouse
+        listed, contributions, tmp_path / "near.parquet", "covisit", sounds, history, warehouse
     )
     assert dict(zip(listed["track_id"], found, strict=True)) == {
         "a1": "you finished 3 of 3 plays; you finished 3 of 4 by Ann",
@@ -96,5 +103,7 @@ def test_every_sentence_is_true(tmp_path: Path, warehouse: Warehouse) -> None:
         "b1": "you played it 2 times",
         "b2": "you played Bob 2 times",
         "c1": "often played in one session with B1 by Bob, which you played 2 times",
-        "d1": "played by 0 listeners",
+        "c2": "played by one listener",
+        "d1": "sounds like B1 by Bob, which you played 2 times",  # half a unit apart
+        "e1": "played by nobody yet, found by what it is",
     }

@@ -85,6 +85,49 @@ nearest as (
     group by listed_pairs.user_id, listed_pairs.track_id
 ),
 
+-- what the user plays most, as far as its sound is known
+own_sounds as (
+    select
+        named_plays.user_id,
+        named_plays.name,
+        named_plays.artist,
+        named_plays.plays,
+        sounds.sound
+    from named_plays
+    inner join sounds on named_plays.track_id = sounds.track_id
+    where named_plays.name is not null
+    qualify row_number() over (
+        partition by named_plays.user_id
+        order by named_plays.plays desc, named_plays.track_id asc
+    ) <= $most
+),
+
+-- of those, the one that this track sounds most like, if it does
+alike as (
+    select
+        listed_pairs.user_id,
+        listed_pairs.track_id,
+        own_sounds.name,
+        own_sounds.artist,
+        own_sounds.plays,
+        list_distance(sounds.sound, own_sounds.sound) as apart
+    from listed_pairs
+    inner join sounds on listed_pairs.track_id = sounds.track_id
+    inner join own_sounds on listed_pairs.user_id = own_sounds.user_id
+    where apart <= $apart
+),
+
+nearest_sound as (
+    select
+        user_id,
+        track_id,
+        arg_min(name, apart) as sound_other,
+        arg_min(artist, apart) as sound_artist,
+        arg_min(plays, apart) as sound_plays
+    from alike
+    group by user_id, track_id
+),
+
 reasons as (
     select
         listed_pairs.user_id,
@@ -99,7 +142,10 @@ reasons as (
         coalesce(listeners.listeners, 0) as listeners,
         nearest.other,
         nearest.other_artist,
-        nearest.other_plays
+        nearest.other_plays,
+        nearest_sound.sound_other,
+        nearest_sound.sound_artist,
+        nearest_sound.sound_plays
     from listed_pairs
     left join own_plays
         on listed_pairs.user_id = own_plays.user_id and listed_pairs.track_id = own_plays.track_id
@@ -114,6 +160,10 @@ reasons as (
     left join listeners on listed_pairs.track_id = listeners.track_id
     left join nearest
         on listed_pairs.user_id = nearest.user_id and listed_pairs.track_id = nearest.track_id
+    left join nearest_sound
+        on
+            listed_pairs.user_id = nearest_sound.user_id
+            and listed_pairs.track_id = nearest_sound.track_id
 )
 
 select * from reasons

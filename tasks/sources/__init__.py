@@ -35,7 +35,8 @@ class Reader(Protocol):
         (both are settled when plays are put in order), and one that measures no lengths
         ``started_at = ended_at``; a source without a clock gives the row's number. ``scratch``
         may hold intermediate files; it is removed afterwards. Returns facts for the report: what
-        was read, set apart, seen and not used.
+        was read, set apart, seen and not used. A source that dates its listeners' tags makes
+        ``raw_tags`` too, and says so by the fact ``tags``, their number.
         """
         ...
 

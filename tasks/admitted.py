@@ -1,0 +1,84 @@
+"""What passes into the canonical tables: rows that meet their model, counted, the others kept apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+import pandera.polars as pa
+import polars as pl
+import pyarrow.parquet as pq
+
+from schemas import tables
+from tasks.validate import check, split_valid
+from tasks.warehouse import Warehouse
+
+BATCH = 1_000_000  # rows validated, gathered and written at a time
+
+
+@dataclass
+class Tally:
+    """Rows read by table, and the refused ones."""
+
+    read: dict[str, int] = field(default_factory=dict)
+    refused: list[pl.DataFrame] = field(
+        default_factory=lambda: [pl.DataFrame(schema=tables.columns(tables.Quarantine))]
+    )
+
+    def quarantine(self) -> pl.DataFrame:
+        """All refused rows."""
+        return pl.concat(self.refused)
+
+    def refusals(self, table: str) -> int:
+        """Refused rows of one table."""
+        return self.quarantine().filter(pl.col("table") == table).height
+
+    def reasons(self) -> pl.DataFrame:
+        """Refused rows by table, column and reason, the most frequent first, with the first place."""
+        return (
+            self.quarantine()
+            .group_by("table", "column", "reason", maintain_order=True)
+            .agg(rows=pl.len(), file=pl.col("file").first(), position=pl.col("position").first())
+            .sort("rows", "table", "reason", descending=[True, False, False])
+        )
+
+    def told(self, table: str) -> str:
+        """Why most of a table's rows were refused, and where the first of them is."""
+        return "; ".join(
+            f"{row['reason']} ({row['rows']} rows, first in {row['file']} at record {row['position']})"
+            for row in self.reasons().filter(pl.col("table") == table).head(3).to_dicts()
+        )
+
+
+def valid(warehouse: Warehouse, table: str, tally: Tally) -> Iterator[pl.DataFrame]:
+    """A raw relation's valid rows in batches, in the columns and types of its model."""
+    model = (tables.SOURCE_TABLES | tables.OTHER_TABLES | tables.CATALOGUE_TABLES)[table]
+    tally.read[table] = 0
+    for batch in warehouse.connection.table(f"raw_{table}").to_arrow_reader(BATCH):
+        good, refused = split_valid(model, typed(model, cast(pl.DataFrame, pl.from_arrow(batch))))
+        if "file" not in good.columns:  # located by the row's place in the batch: make it the table's
+            refused = refused.with_columns(pl.col("position") + tally.read[table])
+        tally.read[table] += batch.num_rows
+        tally.refused.append(refused)
+        yield good
+
+
+def typed(model: type[pa.DataFrameModel], frame: pl.DataFrame) -> pl.DataFrame:
+    """The model's columns in its order; the engine's microseconds become milliseconds."""
+    wanted = tables.columns(model)
+    if set(frame.columns) != set(wanted):
+        raise ValueError(f"{model.__name__}: columns {frame.columns}, expected {list(wanted)}")
+    return frame.select(pl.col(name).cast(dtype) for name, dtype in wanted.items())
+
+
+@contextmanager
+def parquet(path: Path, model: type[pa.DataFrameModel]) -> Iterator[Callable[[pl.DataFrame], None]]:
+    """Write checked frames one after the other into one file; none makes an empty table."""
+    wanted = tables.columns(model)
+    schema = pl.DataFrame(schema=wanted).to_arrow().schema
+    texts = [name for name, dtype in wanted.items() if dtype == pl.String]  # numbers gain nothing
+    with pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=texts) as writer:
+        yield lambda frame: writer.write_table(check(model, frame).to_arrow(), row_group_size=262_144)
