@@ -23,4 +23,8 @@ def backtest(config: Config = Config()) -> dict[str, Any]:  # noqa: B008 - the f
     entries = prepared(config)
     done = judged(config, entries["ingest"], entries["labels"])
     folder, verdict = steps.publish_backtest(config, done.data, done.evaluation)
-    return {"verdict": verdict, "report": f"{folder}/BACKTEST.md"}
+    return {
+        "verdict": verdict,
+        "report": f"{folder}/BACKTEST.md",
+        "dashboard": f"{folder}/lists/dashboard.html",
+    }

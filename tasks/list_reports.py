@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+import tempfile
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,31 +14,77 @@ from typing import Any
 import polars as pl
 
 from schemas.config import Config
-from tasks import candidates
+from tasks import candidates, playlists
 from tasks.metrics.lists import ACCURACY
 from tasks.ranking.protocol import Column
 from tasks.registry import Child, Registry, Training, Version
 from tasks.report import backtest
-from tasks.report.files import room, staged, write_text
-from tasks.store import Entry
+from tasks.report.files import relative, room, staged, write_text
+from tasks.report.list_content import Told
+from tasks.stages import digests
+from tasks.store import Entry, Store, key
 from tasks.tracking import shareable
 
+READ = (
+    "recall", "cohorts", "users", "roc", "precision_recall", "calibration", "decisions", "tail",
+    "importance", "lists", "mistakes",
+)  # fmt: skip
 LISTS = ("recommendations.parquet", "recommendations.csv", "recommendations.json")
 
 
 def backtested(config: Config, data: Entry, judged: Entry) -> tuple[Path, str]:
-    """Write BACKTEST.md, backtest.json, lists_comparison.csv, recall.csv; the folder and the verdict."""
-    facts, candidate = judged.facts, config.lists.champion_candidate
-    recall = pl.read_parquet(judged.tables["recall"].path)
-    told = [moment(cutoff, data.facts["clock"]) for cutoff in facts["cutoffs"]]
+    """Write BACKTEST.md, its numbers, and ``lists`` with dashboard, figures and pages of listeners.
+
+    Returns the folder and the verdict. Pages and ``mistakes.csv`` name users: they stay here.
+    """
+    told, cutoffs = _told(config, judged), _cutoffs(data, judged)
+    made = _drawn(config, data, judged)
     folder = room(config.output.dir, "backtest", "backtest")
     with staged(folder) as scratch:
-        page = backtest.page(config.dataset, facts, recall, candidate, told)
-        write_text(scratch / "BACKTEST.md", page)
-        write_text(scratch / "backtest.json", json.dumps(_finite(facts), indent=1, allow_nan=False))
-        pl.DataFrame(facts["metrics"]).write_csv(scratch / "lists_comparison.csv")
-        recall.write_csv(scratch / "recall.csv")
-    return folder, backtest.verdict(facts, candidate)
+        write_text(scratch / "BACKTEST.md", backtest.page(config.dataset, told, cutoffs))
+        numbers = json.dumps(_finite(told.facts), indent=1, allow_nan=False)
+        write_text(scratch / "backtest.json", numbers)
+        pl.DataFrame(told.facts["metrics"]).write_csv(scratch / "lists_comparison.csv")
+        for name in ("recall", "cohorts", "importance", "mistakes"):
+            told.tables[name].write_csv(scratch / f"{name}.csv")
+        shutil.copytree(made.path / "lists", scratch / "lists")
+        files = {path for path in relative(scratch) if path.parts[0] == "lists"}
+    for path in [*folder.glob("lists/*.svg"), *folder.glob("lists/pages/*.html")]:
+        if path.relative_to(folder) not in files:  # of an earlier run, no longer true
+            path.unlink()
+    return folder, backtest.verdict(told.facts, told.candidate)
+
+
+def _told(config: Config, judged: Entry) -> Told:
+    tables = {name: pl.read_parquet(table.path) for name, table in judged.tables.items() if name in READ}
+    return Told(judged.facts, tables, config.lists.champion_candidate, config.lists.rankers)
+
+
+def _cutoffs(data: Entry, judged: Entry) -> list[str]:
+    return [moment(cutoff, data.facts["clock"]) for cutoff in judged.facts["cutoffs"]]
+
+
+def _drawn(config: Config, data: Entry, judged: Entry) -> Entry:
+    """Figures, dashboards and pages as an entry of the store: drawn once."""
+    from tasks.report import list_dashboard
+
+    cutoffs, pages = _cutoffs(data, judged), config.lists.pages
+    read = {
+        "dataset": config.dataset, "candidate": config.lists.champion_candidate, "pages": pages,
+        "timezone": config.source.timezone, "seed": config.evaluation.seed,
+        "rankers": config.lists.rankers, "cutoffs": cutoffs,
+    }  # fmt: skip
+    tables = {name: data.tables[name].path for name in ("plays", "tracks")}
+
+    def work(folder: Path) -> Mapping[str, Any]:
+        list_dashboard.write(
+            _told(config, judged), config.dataset, cutoffs, pages, tables, config.source.timezone,
+            config.store, config.evaluation.seed, folder,
+        )  # fmt: skip
+        return {}
+
+    inputs = [judged.key, *digests(data, *tables)]
+    return Store(config.store.path).once("lists-report", key(list_dashboard.write, inputs, read), work)
 
 
 def moment(tick: int, clock: str) -> str:
@@ -65,6 +113,7 @@ def recorded(
             "candidate": candidate, "plays": data.tables["plays"].rows,
             "retrievers": " ".join(config.retrieval.retrievers), "k": config.lists.k,
             "cutoffs": " ".join(map(str, judged.facts["cutoffs"])),
+            "als": " ".join(f"{name}={value}" for name, value in judged.facts["als"].items()),
         },
         configuration=shareable(config),
         metrics=_metrics(judged, candidate),
@@ -80,7 +129,15 @@ def recorded(
             "dataset": config.dataset,
         },
     )  # fmt: skip
-    run_id, version = Registry(config.tracking).record(told)
+    registry = Registry(config.tracking)
+    run_id, version = registry.record(told)
+    made = _drawn(config, data, judged)
+    with tempfile.TemporaryDirectory() as scratch:
+        kept = Path(scratch) / "report"  # nothing in it names a user
+        shutil.copytree(made.path / "shared", kept)
+        for figure in sorted(made.path.glob("lists/*.svg")):
+            shutil.copy(figure, kept / figure.name)
+        registry.attach(run_id, kept, "report")
     return told, run_id, version
 
 
@@ -94,12 +151,15 @@ def child(
 
 def recipe(config: Config) -> dict[str, Any]:
     """What makes two trainings of lists the same: all settings that their fits read."""
-    groups = ("retrieval", "lists", "models")
-    return {name: getattr(config, name).model_dump(mode="json") for name in groups}
+    groups = {"retrieval": set(), "lists": {"pages"}, "models": set()}  # and what no fit reads
+    return {
+        name: getattr(config, name).model_dump(mode="json", exclude=unread)
+        for name, unread in groups.items()
+    }
 
 
 def published(config: Config, data: Entry, made: Entry, version: Version) -> Path:
-    """Put the recommendations into ``output.dir``: Parquet, CSV, and where they come from.
+    """Put the recommendations into ``output.dir``: Parquet, CSV, playlists, and where they come from.
 
     Each file is written beside and renamed: a reader sees the old list or the new one, never half.
     """
@@ -116,6 +176,10 @@ def published(config: Config, data: Entry, made: Entry, version: Version) -> Pat
         frame.write_parquet(scratch / LISTS[0])
         frame.write_csv(scratch / LISTS[1])
         write_text(scratch / LISTS[2], json.dumps(lineage, indent=1))
+        audio = data.tables["audio"].path if "audio" in data.tables else None
+        most, tracks = config.recommend.playlists, data.tables["tracks"].path
+        kept = playlists.write(source.path, tracks, audio, most, scratch)
+    playlists.remove_others(folder, kept)
     return folder
 
 

@@ -14,7 +14,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from schemas import tables
-from schemas.config import Config
+from schemas.config import Config, Store
 from schemas.errors import InputError
 from schemas.two_stage import Lists, Retrieval
 from tasks.lists_evaluation import evaluate
@@ -36,7 +36,7 @@ RELEVANT = [(ANNA, 1, True), (ANNA, 3, False), (BEN, 0, True), (DORA, 4, False)]
 SECOND = 1 / math.log2(3)  # the discount at rank 2
 CONFIG = Config(
     retrieval=Retrieval(retrievers=("popular", "again")),
-    lists=Lists(k=2, rankers=("lightgbm",)),
+    lists=Lists(k=2, rankers=("lightgbm",), champion_candidate="lightgbm"),
 )
 
 
@@ -48,6 +48,12 @@ class Told:
 
     def order(self, frame: pl.DataFrame) -> Any:
         return frame[self.column].to_numpy()
+
+    def probability(self, order: Any) -> Any:
+        return order / 10
+
+    def contributions(self, frame: pl.DataFrame) -> pl.DataFrame:
+        return frame.select(pl.col(self.column).cast(pl.Float64), rest=pl.lit(0.0))
 
 
 def window(
@@ -62,7 +68,11 @@ def window(
     scores = dict.fromkeys(
         ("popular_score", "popular_rank", "again_score", "again_rank", "affinity"), pl.Float32
     )
-    pl.DataFrame(found, own | scores, orient="row").write_parquet(folder / "candidates.parquet")
+    candidates = pl.DataFrame(found, own | scores, orient="row")
+    played = pl.DataFrame(relevant, own, orient="row").select("user", "track", target=True)
+    candidates.join(played, on=["user", "track"], how="left", maintain_order="left").with_columns(
+        pl.col("target").fill_null(False)
+    ).write_parquet(folder / "candidates.parquet")
     pl.DataFrame(relevant, own, orient="row").write_parquet(folder / "relevant.parquet")
     heard = sorted({(user, track) for user, track, was, *_ in found if was})
     heard += [(DORA, 0)] if len(users) > DORA else []
@@ -77,9 +87,16 @@ def window(
 
 @pytest.fixture
 def tracks(tmp_path: Path) -> Path:
-    """A table of tracks without any genre."""
+    """A table of tracks without any genre; beside it users, and a play of each before any cutoff."""
     path = tmp_path / "tracks.parquet"
     table(tables.Tracks, [{"track_id": f"t{code}"} for code in range(5)]).write_parquet(path)
+    people = [f"u{user:02}" for user in range(40)] + ["anna", "ben", "cleo", "dora"]
+    table(tables.Users, [{"user_id": user} for user in people]).write_parquet(tmp_path / "users.parquet")
+    plays = [
+        {"user_id": user, "seq": 0, "track_id": "t0", "resolution": "order", "file": "", "position": 0}
+        for user in people
+    ]
+    table(tables.Plays, plays).write_parquet(tmp_path / "plays.parquet")
     return path
 
 
@@ -98,7 +115,9 @@ def judged(
     given = {
         cutoff: {"candidates": place, "lightgbm": Path(ranker)} for cutoff, place in windows.items()
     }
-    facts = evaluate(given, config.lists.rankers, tracks, config, folder)
+    read = {name: tracks.parent / f"{name}.parquet" for name in ("plays", "tracks", "users")}
+    config = config.model_copy(update={"store": Store(path=tracks.parent / "store")})
+    facts = evaluate(given, config.lists.rankers, read, config, folder)
     per_user, recall = (pl.read_parquet(folder / f"{name}.parquet") for name in ("per_user", "recall"))
     return facts, per_user, recall
 
@@ -291,3 +310,37 @@ def test_a_single_retriever(tmp_path: Path, tracks: Path, name: Any) -> None:
     assert set(per_user["system"]) == {name, "lightgbm"}
     assert set(recall["retriever"]) == {name}
     assert {row["against"] for row in facts["differences"]} == {name}
+
+
+def test_the_best_single_retriever_and_what_is_kept_of_the_newest_window(
+    tmp_path: Path, tracks: Path
+) -> None:
+    """again beats popular; lists of the ranker and of it are kept, with what came true."""
+    silent = window(tmp_path / "silent", CANDIDATES, [])
+    facts, _, _ = judged({7: window(tmp_path / "w", CANDIDATES, RELEVANT), 9: silent}, tracks)
+    assert (facts["best"], facts["newest"]) == ("again", 7)
+    folder = tracks.parent / "judged"
+    kept = pl.read_parquet(folder / "lists.parquet")
+    rows = kept.filter(system="lightgbm").select("user", "rank", "track_id", "played").rows()
+    assert rows == [
+        ("anna", 1, "t1", True), ("anna", 2, "t3", True),
+        ("ben", 1, "t0", True), ("ben", 2, "t2", False),
+    ]  # fmt: skip
+    assert kept.filter(system="again", user="anna")["track_id"].to_list() == ["t1", "t0"]
+    assert kept.filter(user="anna")["relevant"].to_list() == [2] * 4
+    people = pl.read_parquet(folder / "users.parquet")
+    assert people.select("user", "activity").rows() == [("anna", 1), ("ben", 1), ("dora", 1)]
+    everyone = pl.read_parquet(folder / "cohorts.parquet").filter(attribute="all", metric="ndcg")
+    assert everyone["value"].item() == pytest.approx(2 / 3)
+
+
+def test_audio_is_read_where_candidates_have_it(tmp_path: Path, tracks: Path) -> None:
+    """Anna's two tracks lie opposite to each other: their distance is the greatest there is."""
+    place = window(tmp_path / "w", CANDIDATES, RELEVANT)
+    _, without, _ = judged({7: place}, tracks)
+    assert without["audio_diversity"].null_count() == without.height
+    audio = pl.DataFrame({"track": [0, 1, 2, 3, 4], "energy": [0.0, 1.0, 0.0, -1.0, 0.0]})
+    audio.cast({"track": pl.Int32}).write_parquet(place / "audio.parquet")
+    _, told, _ = judged({7: place}, tracks)
+    own = by_user(told, "audio_diversity")["include", "lightgbm"]
+    assert own["anna"] == pytest.approx(2.0)

@@ -23,6 +23,9 @@ MODEL_COLOURS = {
     "logistic": "#0f9d8a",
     "lightgbm": ACCENT,
     "predicted_probability": ACCENT,
+    "lambdamart": "#0284c7",
+    "blend": "#be185d",
+    "corrected": "#7c3aed",
 }
 OTHER_COLOURS = ("#be185d", "#0369a1", "#65a30d", "#7c3aed")
 WIDTH, HEIGHT = 450, 270
@@ -128,12 +131,14 @@ def bars(frame: pl.DataFrame, label: str, value: str, title: str, form: str, tex
     return _tall(drawn + beside, frame)
 
 
-def intervals(frame: pl.DataFrame, label: str, title: str, form: str) -> Any:
+def intervals(frame: pl.DataFrame, label: str, title: str, form: str, mark: float | None = None) -> Any:
     """Points with 95 % whiskers, one a row: ``rate``, ``low``, ``high``, and ``text`` at the right.
 
-    A column ``colour`` colours the points.
+    A column ``colour`` colours the points; ``mark`` puts a dashed line at a value.
     """
     low, high = _number(frame["low"].min()), _number(frame["high"].max())
+    if mark is not None:
+        low, high = min(low, mark), max(high, mark)
     pad = (high - low) * 0.06 or 0.01
     scale = alt.Scale(domain=[low - pad, high + pad], nice=False, zero=False)
     colour: Any = alt.value(ACCENT)
@@ -148,7 +153,11 @@ def intervals(frame: pl.DataFrame, label: str, title: str, form: str) -> Any:
     words = base.mark_text(align="left", color=MUTED).encode(
         text="text:N", x=alt.value(NARROW + 8), color=alt.value(MUTED)
     )
-    return _tall(whisker + point + words, frame)
+    drawn = whisker + point + words
+    if mark is not None:
+        at = alt.Chart(pl.DataFrame({"mark": [mark]})).mark_rule(strokeDash=[4, 4], color=MUTED)
+        drawn = at.encode(x=alt.X("mark:Q", title=title, scale=scale, axis=axis)) + drawn
+    return _tall(drawn, frame)
 
 
 def band(frame: pl.DataFrame, x: Any, y_title: str, average: float, form: str = "%") -> Any:
@@ -184,9 +193,9 @@ def lines(frame: pl.DataFrame, x: Any, y: Any, series: Sequence[tuple[str, str]]
     )
 
 
-def diagonal() -> Any:
-    """The dashed line of no skill, or of perfect calibration."""
-    corners = pl.DataFrame({"x": [0.0, 1.0], "y": [0.0, 1.0]})
+def diagonal(end: float = 1.0) -> Any:
+    """The dashed line of no skill, or of perfect calibration, up to ``end``."""
+    corners = pl.DataFrame({"x": [0.0, end], "y": [0.0, end]})
     return (
         alt.Chart(corners)
         .mark_line(strokeDash=[4, 4], color=MUTED, strokeWidth=1)

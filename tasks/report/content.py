@@ -30,6 +30,10 @@ MODEL_NAMES: Mapping[str, str] = {
     "heuristic": "heuristic",
     "logistic": "logistic regression",
     "lightgbm": "LightGBM",
+    "lambdamart": "LambdaMART",
+    "corrected": "corrected blend",
+    "als": "ALS",
+    "item_knn": "item kNN",
     "predicted_probability": "the model",
     "truth": "true probability",
 }

@@ -20,6 +20,7 @@ MARKS = {
     "model_metrics.json": "retrain",
     "evaluation.json": "evaluate",
     "backtest.json": "backtest",
+    "monitor.json": "monitor",
     "figures/dashboard.html": "visualize",
     "scored_samples.csv": "visualize",
 }

@@ -63,6 +63,38 @@ def grid(caption: str, header: Sequence[str], rows: Iterable[Sequence[str]], fac
     )
 
 
+def texts(
+    caption: str, header: Sequence[str], rows: Sequence[Sequence[str]], marked: Sequence[int] = ()
+) -> str:
+    """A table of texts as they are, whatever brackets they hold; rows at places ``marked`` stand out."""
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in header)
+    lines = []
+    for place, row in enumerate(rows):
+        style = ' class="mine"' if place in marked else ""
+        lines.append(f"<tr{style}>" + "".join(f"<td>{escape(value)}</td>" for value in row) + "</tr>")
+    return (
+        f'<div class="wide"><table class="texts"><caption>{escape(caption)}</caption>'
+        f"<thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
+    )
+
+
+def beside(parts: Iterable[str]) -> str:
+    """Parts beside each other where there is room, else below."""
+    return '<div class="figures">' + "\n".join(parts) + "</div>"
+
+
+def links(targets: Iterable[tuple[str, str]]) -> str:
+    """A bulleted list of links: (relative address, plain text)."""
+    return (
+        "<ul>"
+        + "".join(
+            f'<li><a href="{escape(address, quote=True)}">{escape(text)}</a></li>'
+            for address, text in targets
+        )
+        + "</ul>"
+    )
+
+
 def gallery(figures: Iterable[Figure]) -> str:
     """Figures with what they show, as one group."""
     return '<div class="figures">' + "\n".join(_figure(each) for each in figures) + "</div>"

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Words:
-    """A play that came true, one that did not, and the share of the first."""
+    """A play that came true, one that did not, the share of the first, and what is told apart."""
 
     positive: str
     negative: str
     rate: str
+    things: str = "plays"
 
 
 WORDS: Mapping[str, Words] = {
