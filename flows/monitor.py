@@ -1,0 +1,45 @@
+"""Monitor: the newest plays against what a registered model was trained on."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from prefect import flow
+from prefect.events import emit_event
+
+from flows import artifacts, steps
+from flows.ingest import prepared
+from schemas.config import Config
+from tasks import monitoring, monitoring_report, reporting, stages
+from tasks.monitoring_verdict import PAYS
+
+DRIFT = "encore.drift.reported"  # an automation may start a retrain on it
+
+
+@flow(
+    name="monitor",
+    flow_run_name="monitor {config.model_name} {config.evaluation.model}",
+    on_completion=[artifacts.completed],
+    on_failure=[artifacts.failed],
+)
+def monitor(config: Config = Config()) -> dict[str, Any]:  # noqa: B008 - the form's defaults
+    """Volume, freshness, gaps, drift, calibration since training; returns whether retraining pays."""
+    now = datetime.now(UTC)
+    reporting.writable(config)
+    stages.of_plays(config)
+    monitoring.watched(config)  # before minutes are spent
+    entries = prepared(config)
+    made = steps.monitor(config, entries["ingest"], entries["labels"], now)
+    run = steps.record_monitor(config, made)
+    folder, told = steps.publish_monitor(config, entries["ingest"], made, now)
+    artifacts.monitored(told)
+    numbers = monitoring_report.payload(made)
+    if numbers["verdict"] == PAYS:
+        dataset = {"prefect.resource.id": f"encore.dataset.{config.dataset}"}
+        emit_event(DRIFT, resource=dataset, payload={**numbers, "target": config.labels.target})
+    return {
+        "verdict": told.verdict,
+        **{each["name"]: f"{each['says']}: {each['told']}" for each in made.facts["reasons"]},
+        "model": f"{numbers['model']} version {numbers['version']}",
+        "MLflow run": run,
+        "report": f"{folder}/MONITOR.md and {folder}/monitor.html",
+    }
