@@ -6,6 +6,9 @@ event counts for a probe exactly when ``visible <= tick``: a play is visible one
 start, so plays that start together do not see each other; an outcome is visible from the end of
 its play, a label from its maturity. State is one slot per key, so a sweep costs
 O(events + probes) time and O(keys) memory, and nothing is ever sorted by key.
+
+A sweep may be cut into blocks of probes: the ``state`` that ``fresh`` makes is kept up to date in
+place, and each block brings the events that become visible up to its last probe.
 """
 
 # numba ships no types: its decorators make every kernel untyped to mypy, hence the one exemption
@@ -13,13 +16,37 @@ O(events + probes) time and O(keys) memory, and nothing is ever sorted by key.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
+Array = NDArray[Any]
 Ints = NDArray[np.int64]
 Codes = NDArray[np.int32]
 Floats = NDArray[np.float32]
+State = tuple[Array, ...]
+
+
+def fresh(kind: str, keys: int, size: int = 0) -> State:
+    """The state of ``keys`` keys of which nothing has been seen, for the kernel named ``kind``."""
+    never = np.iinfo(np.int64).min // 4
+    if kind == "count":
+        return (np.zeros(keys, np.int32),)
+    if kind == "count_and_sum":
+        return np.zeros(keys, np.int32), np.zeros(keys, np.float64)
+    if kind == "deviation":
+        return np.zeros(keys, np.int32), np.zeros(keys, np.float64), np.zeros(keys, np.float64)
+    if kind == "last":
+        return (np.full(keys, -1, np.int32),)
+    if kind == "longest":
+        return (np.full(keys, np.nan, np.float32),)
+    if kind == "recent_mean":
+        return np.zeros((keys, size), np.float32), np.zeros(keys, np.int64)
+    if kind == "session":
+        return np.full(keys, never, np.int64), np.zeros(keys, np.int64), np.zeros(keys, np.int32)
+    raise ValueError(f"unknown kernel: {kind}")
 
 
 @numba.njit(nogil=True, cache=True)
@@ -53,31 +80,36 @@ def dense(keys: Ints) -> tuple[Codes, int]:
 
 
 @numba.njit(nogil=True, cache=True)
-def count(probe: Codes, tick: Ints, event: Codes, visible: Ints, keys: int, window: int) -> Floats:
-    """Events of the probe's key seen so far; with ``window`` > 0 only those of the last ticks."""
-    state = np.zeros(keys, np.int32)
+def count(
+    state: State, probe: Codes, tick: Ints, event: Codes, visible: Ints,
+    left: Codes, until: Ints, window: int,
+) -> Floats:  # fmt: skip
+    """Events of the probe's key seen so far, less those that ``left``.
+
+    With ``window`` > 0 only those of the last ticks count: ``left`` are the events (``until`` is
+    their ``visible``) that fall out of it up to the last probe. Else it is empty.
+    """
+    (counts,) = state
     out = np.empty(probe.size, np.float32)
-    seen = left = 0
+    seen = gone = 0
     for row in range(probe.size):
         now = tick[row]
         while seen < event.size and visible[seen] <= now:
-            state[event[seen]] += 1
+            counts[event[seen]] += 1
             seen += 1
-        if window > 0:
-            while left < seen and visible[left] <= now - window:
-                state[event[left]] -= 1
-                left += 1
-        out[row] = state[probe[row]]
+        while gone < left.size and until[gone] <= now - window:
+            counts[left[gone]] -= 1
+            gone += 1
+        out[row] = counts[probe[row]]
     return out
 
 
 @numba.njit(nogil=True, cache=True)
 def count_and_sum(
-    probe: Codes, tick: Ints, event: Codes, visible: Ints, value: Floats, keys: int
+    state: State, probe: Codes, tick: Ints, event: Codes, visible: Ints, value: Floats
 ) -> tuple[Floats, Floats]:
     """Number and sum of the values seen so far of the probe's key."""
-    counts = np.zeros(keys, np.int32)
-    sums = np.zeros(keys, np.float64)
+    counts, sums = state
     out_count = np.empty(probe.size, np.float32)
     out_sum = np.empty(probe.size, np.float32)
     seen = 0
@@ -94,15 +126,15 @@ def count_and_sum(
 
 
 @numba.njit(nogil=True, cache=True)
-def deviation(probe: Codes, tick: Ints, event: Codes, visible: Ints, value: Floats, keys: int) -> Floats:
+def deviation(
+    state: State, probe: Codes, tick: Ints, event: Codes, visible: Ints, value: Floats
+) -> Floats:
     """Standard deviation of all values seen so far of the probe's key, NaN before the first.
 
     Welford's running sum of squared distances from the mean (Technometrics 4, 1962): a sum of
     squares has no digits left for years that lie close together.
     """
-    counts = np.zeros(keys, np.int32)
-    means = np.zeros(keys, np.float64)
-    squares = np.zeros(keys, np.float64)
+    counts, means, squares = state
     out = np.empty(probe.size, np.float32)
     seen = 0
     for row in range(probe.size):
@@ -120,44 +152,46 @@ def deviation(probe: Codes, tick: Ints, event: Codes, visible: Ints, value: Floa
 
 
 @numba.njit(nogil=True, cache=True)
-def last(probe: Codes, tick: Ints, event: Codes, visible: Ints, keys: int) -> Codes:
-    """Index of the newest event seen of the probe's key, or -1."""
-    state = np.full(keys, -1, np.int32)
+def last(state: State, probe: Codes, tick: Ints, event: Codes, visible: Ints, first: int) -> Codes:
+    """Number of the newest event seen of the probe's key, or -1; ``event`` begins with the ``first``."""
+    (newest,) = state
     out = np.empty(probe.size, np.int32)
     seen = 0
     for row in range(probe.size):
         now = tick[row]
         while seen < event.size and visible[seen] <= now:
-            state[event[seen]] = seen
+            newest[event[seen]] = first + seen
             seen += 1
-        out[row] = state[probe[row]]
+        out[row] = newest[probe[row]]
     return out
 
 
 @numba.njit(nogil=True, cache=True)
-def longest(probe: Codes, tick: Ints, event: Codes, visible: Ints, value: Floats, keys: int) -> Floats:
+def longest(
+    state: State, probe: Codes, tick: Ints, event: Codes, visible: Ints, value: Floats
+) -> Floats:
     """Largest value seen so far of the probe's key, NaN before the first."""
-    state = np.full(keys, np.nan, np.float32)
+    (largest,) = state
     out = np.empty(probe.size, np.float32)
     seen = 0
     for row in range(probe.size):
         now = tick[row]
         while seen < event.size and visible[seen] <= now:
             key = event[seen]
-            if not state[key] >= value[seen]:
-                state[key] = value[seen]
+            if not largest[key] >= value[seen]:
+                largest[key] = value[seen]
             seen += 1
-        out[row] = state[probe[row]]
+        out[row] = largest[probe[row]]
     return out
 
 
 @numba.njit(nogil=True, cache=True)
 def recent_mean(
-    probe: Codes, tick: Ints, event: Codes, visible: Ints, value: Floats, keys: int, size: int
+    state: State, probe: Codes, tick: Ints, event: Codes, visible: Ints, value: Floats
 ) -> Floats:
-    """Mean of the newest ``size`` values seen of the probe's key, NaN before the first."""
-    ring = np.zeros((keys, size), np.float32)
-    filled = np.zeros(keys, np.int64)
+    """Mean of the newest values seen of the probe's key, as many as its ring holds; NaN before any."""
+    ring, filled = state
+    size = ring.shape[1]
     out = np.empty(probe.size, np.float32)
     seen = 0
     for row in range(probe.size):
@@ -177,7 +211,7 @@ def recent_mean(
 
 @numba.njit(nogil=True, cache=True)
 def session(
-    probe: Codes, tick: Ints, event: Codes, visible: Ints, start: Ints, end: Ints, keys: int, gap: int
+    state: State, probe: Codes, tick: Ints, event: Codes, visible: Ints, start: Ints, end: Ints, gap: int
 ) -> tuple[Floats, Floats, Floats]:
     """Session state of the probe's user: position, ticks since its start, ticks since the last end.
 
@@ -185,9 +219,7 @@ def session(
     at most ``gap`` after the latest end; of a play still running only that is used that it has not
     ended. Ticks since the last end are NaN before the first play.
     """
-    latest = np.full(keys, np.iinfo(np.int64).min // 4, np.int64)
-    begun = np.zeros(keys, np.int64)
-    position = np.zeros(keys, np.int32)
+    latest, begun, position = state
     out_position = np.empty(probe.size, np.float32)
     out_elapsed = np.empty(probe.size, np.float32)
     out_gap = np.empty(probe.size, np.float32)

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from polars.io.plugins import register_io_source
 
-from tasks import aggregates, moments
-from tasks.aggregates import Codes, Key, Question, Stream, answer
+from tasks import moments, sweeps
 from tasks.features import Feature, declared
 from tasks.moments import Moments, Sides
+from tasks.sweeps import Stream
 from tasks.warehouse import Warehouse
 
+Array = NDArray[Any]
 KEYS = ("play", "user", "tick", "matures_at", "target")
 ROW_GROUP = 262_144  # rows
 
@@ -30,7 +31,8 @@ class History:
     """The tables that features are built from; ``labels`` by stream ("completed", "repeated").
 
     ``known_until`` serves sources without a clock: labels of rows from it on are never seen, those
-    before it are all known at it. With a clock, maturity alone decides and it is None.
+    before it are all known at it. With a clock, maturity alone decides and it is None. ``audio`` is
+    there with a catalogue, ``tags`` where the source dates them.
     """
 
     plays: Path
@@ -41,6 +43,8 @@ class History:
     clock: str
     timezone: str
     known_until: int | None = None
+    audio: Path | None = None
+    tags: Path | None = None
 
 
 def write(
@@ -68,7 +72,7 @@ def write(
     )
     rows = labels.filter(pl.col("target").is_not_null() | pl.col("play").is_in(asked.implode()))
     with ThreadPoolExecutor(1) as pool:
-        pool.submit(aggregates.load)  # a second, during which the engine reads
+        pool.submit(_load)  # a second, during which the engine reads
         sides = Sides.read(history.users, history.tracks, warehouse)
         events = moments.read(history.plays, sides, history.timezone, warehouse)
     everything = rows.height == events.rows
@@ -77,18 +81,17 @@ def write(
     keyed = rows.with_columns(
         pl.Series("user", probes.columns["user"]), pl.Series("tick", probes.columns["tick"])
     ).select("play", "user", "tick", "matures_at", "target")
-    with tempfile.TemporaryDirectory(prefix=".parts-", dir=path.parent) as scratch:
-        parts: list[Path] = []
-        streams = _streams(history, events, features, warehouse)
-        for frame in chain([keyed], build(features, streams, probes, threads)):
-            parts.append(Path(scratch) / f"{len(parts)}.parquet")
-            frame.write_parquet(
-                parts[-1], compression="uncompressed", statistics=False, row_group_size=ROW_GROUP
-            )
-        del events, probes, streams, frame, keyed
-        side_by_side = pl.concat([pl.scan_parquet(part) for part in parts], how="horizontal")
-        wanted = side_by_side.select(*KEYS, *(feature.name for feature in features))
-        wanted.sink_parquet(path, compression="lz4", row_group_size=ROW_GROUP)
+    streams = _streams(history, events, features, warehouse)
+
+    def blocks(*_: Any) -> Iterator[pl.DataFrame]:
+        start = 0
+        for frame in build(features, streams, probes, threads):
+            yield keyed.slice(start, frame.height).hstack(frame)
+            start += frame.height
+
+    kinds = {each.name: pl.Categorical() if each.category else pl.Float32() for each in features}
+    table = register_io_source(blocks, schema=pl.Schema({**keyed.schema, **kinds}))
+    table.sink_parquet(path, compression="lz4", row_group_size=ROW_GROUP)
     return [feature.name for feature in features]
 
 
@@ -104,7 +107,7 @@ def probe(
     at = moments.read(probes, sides, history.timezone, warehouse, names=events.names)
     features = [feature for feature in declared(history.clock) if feature.name in set(names)]
     frames = build(features, _streams(history, events, features, warehouse), at, threads=1)
-    return pl.concat(frames, how="horizontal").select(names)
+    return pl.concat(frames).select(names)
 
 
 @dataclass(frozen=True)
@@ -143,8 +146,7 @@ def probe_pairs(
         tick = np.full(brought.rows, at, np.int64)
         probes = Moments(brought.rows, {**brought.columns, "tick": tick}, brought.names)
         features = [feature for feature in wanted if feature.needs == need]
-        frames = list(build(features, streams, probes, threads))
-        return pl.concat(frames, how="horizontal") if frames else pl.DataFrame()
+        return pl.concat(build(features, streams, probes, threads)) if features else pl.DataFrame()
 
     of_pairs = sides.of(users[pairs[0]], tracks[pairs[1]])
     return Pairs(
@@ -161,7 +163,7 @@ def newest(history: History, names: Sequence[str], warehouse: Warehouse) -> pl.D
     features = [feature for feature in declared(history.clock) if feature.name in set(names)]
     last = events.take(np.array([events.rows - 1]))
     frames = build(features, _streams(history, events, features, warehouse), last, threads=1)
-    return pl.concat(frames, how="horizontal").select(names)
+    return pl.concat(frames).select(names)
 
 
 def available(history: History, events: Moments, names: Sequence[str] | None) -> list[Feature]:
@@ -183,56 +185,94 @@ def available(history: History, events: Moments, names: Sequence[str] | None) ->
 def build(
     features: Sequence[Feature], streams: Mapping[str, Stream], probes: Moments, threads: int
 ) -> Iterator[pl.DataFrame]:
-    """Frames of a few features each: a row per probe, in their order, Float32 or Categorical.
+    """Frames of some probes each, one after the other, in their order: Float32 or Categorical.
 
-    Few at a time, because what the past answers takes more memory than the features themselves.
+    Block by block, because what the past answers takes more memory than the features themselves;
+    the sweeps of the next block run while this one is evaluated, and used.
     """
     order = _order(probes.columns["tick"])
     probes = probes if order is None else probes.take(order)
-    codes: dict[Key, Codes] = {}
+    categories = _categories(features, probes)
+    questions = [question for feature in features for question in feature.questions]
     with ThreadPoolExecutor(threads) as pool:
-        for group in _grouped(features):
-            questions = [question for feature in group for question in feature.questions]
-            answers = answer(questions, probes, streams, codes, pool)
-            frame = pl.DataFrame(list(pool.map(partial(_evaluate, probes, answers), group)))
-            del answers  # not held while the next are found
-            yield frame if order is None else frame[np.argsort(order)]
-            del frame
+        running = sweeps.sweeps(questions, probes, streams, pool)
+
+        def begin(rows: slice) -> list[Future[dict[str, Array]]]:
+            return [pool.submit(sweep.answers, rows) for sweep in running]
+
+        blocks = _blocks(probes.columns["tick"], order)
+        ahead = begin(blocks[0])
+        for place, rows in enumerate(blocks):
+            answers = {name: each for future in ahead for name, each in future.result().items()}
+            ahead = begin(blocks[place + 1]) if place + 1 < len(blocks) else []
+            frame = _evaluate(features, probes, rows, answers, categories)
+            yield frame if order is None else frame[np.argsort(order[rows])]
 
 
-def _grouped(features: Sequence[Feature]) -> list[list[Feature]]:
-    """Features in batches that bound the memory of their answers, sharing keys where possible."""
-    ordered = sorted(
-        features, key=lambda feature: sorted(str(question.by) for question in feature.questions)
-    )
-    size = 4
-    return [ordered[start : start + size] for start in range(0, len(ordered), size)]
+def _blocks(tick: Array, order: Array | None) -> list[slice]:
+    """Rows of about a row group each, sorted in time, that hold the same probes in their own order."""
+    rows = len(tick)
+    ends = np.arange(ROW_GROUP, rows, ROW_GROUP)
+    if order is not None:  # cut only where none of those before stands behind one of those after
+        closed = np.flatnonzero(np.maximum.accumulate(order)[:-1] == np.arange(rows - 1)) + 1
+        ends = np.unique(np.append(closed, rows)[np.searchsorted(closed, ends)])
+    cuts = [0, *(int(end) for end in ends if end < rows), rows]
+    return [slice(start, stop) for start, stop in pairwise(cuts)]
 
 
-def _evaluate(probes: Moments, answers: Mapping[str, NDArray[Any]], feature: Feature) -> pl.Series:
-    if feature.category:
-        (name,) = feature.expression.meta.root_names()
-        codes = pl.Series(probes.columns.get(name, np.full(probes.rows, -1, np.int32)))
-        names = pl.Series(probes.names.get(name, []), dtype=pl.String)
-        texts = (
-            names.gather(codes.replace(-1, None))
-            if len(names)
-            else pl.repeat(None, probes.rows, dtype=pl.String, eager=True)
+def _categories(features: Sequence[Feature], probes: Moments) -> dict[str, pl.Series]:
+    """The texts of each category's column, once for all blocks."""
+    columns = {feature.name: feature.expression.meta.root_names() for feature in features}
+    return {
+        feature.name: pl.Series(
+            feature.name, probes.names.get(columns[feature.name][0], []), dtype=pl.String
+        ).cast(pl.Categorical)
+        for feature in features
+        if feature.category
+    }
+
+
+def _evaluate(
+    features: Sequence[Feature],
+    probes: Moments,
+    rows: slice,
+    answers: Mapping[str, Array],
+    categories: Mapping[str, pl.Series],
+) -> pl.DataFrame:
+    """The features of some probes, whose questions have been answered."""
+    absent = np.full(rows.stop - rows.start, np.nan, np.float32)
+    inputs: dict[str, Array] = {}
+    for feature in features:
+        for name in feature.expression.meta.root_names():
+            if name in answers:
+                inputs[name] = answers[name]
+            else:
+                inputs[name] = probes.columns[name][rows] if name in probes.columns else absent
+    # all at once: Polars works on several; the outer select, or its comparison would work them out anew
+    values = (
+        pl.DataFrame(inputs)
+        .select(
+            feature.expression.cast(pl.Float32).alias(feature.name)
+            for feature in features
+            if not feature.category
         )
-        return texts.cast(pl.Categorical).alias(feature.name)
-    inputs = {}
-    for name in feature.expression.meta.root_names():
-        if Question.parse(name) is not None:
-            inputs[name] = pl.Series(name, answers[name])
-        else:
-            values = probes.columns.get(name, np.full(probes.rows, np.nan, np.float32))
-            inputs[name] = pl.Series(name, values)
-    value = feature.expression.cast(pl.Float32).fill_nan(None).alias(feature.name)
-    # slice by slice, so that the expression's intermediate columns stay small
-    frame = pl.DataFrame(inputs)
-    slices = list(frame.iter_slices(ROW_GROUP)) or [frame]
-    pieces = [piece.select(value) for piece in slices]
-    return pl.concat(pieces, rechunk=False).to_series()
+        .select(pl.all().fill_nan(None))
+    )
+    texts = []
+    for feature in features:
+        if feature.category:
+            codes = pl.Series(inputs[feature.expression.meta.root_names()[0]]).cast(
+                pl.Int32, strict=False
+            )
+            texts.append(categories[feature.name].gather(codes.replace(-1, None)).alias(feature.name))
+    return values.with_columns(texts).select(feature.name for feature in features)
+
+
+def _load() -> None:
+    """Load the compiled sweeps, which takes a second, before they are wanted."""
+    from tasks import asof
+
+    asof.dense(np.zeros(1, np.int64))
 
 
 def _order(tick: NDArray[np.int64]) -> NDArray[np.int64] | None:

@@ -14,8 +14,8 @@ import pytest
 from schemas.config import Audit, Config, Store
 from tasks import audit as module
 from tasks import featurize
-from tasks.aggregates import Stream
 from tasks.audit import LeakError, audit
+from tasks.sweeps import Stream
 from tests import logs
 from tests.logs import Log, play
 

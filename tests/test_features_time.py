@@ -111,6 +111,17 @@ def rewritten_future(log: Log, position: int, rng: np.random.Generator) -> Log:
 
 
 @modest
+@given(st.one_of(timed, ordered), st.integers(1, 7))
+def test_blocks_of_rows_change_nothing(scratch: Path, log: Log, size: int) -> None:
+    """A sweep that stops and goes on, also where rounding has put the rows out of their ticks' order."""
+    whole = features(log, scratch)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(featurize, "ROW_GROUP", size)
+        cut = features(log, scratch)
+    assert cut.equals(whole)
+
+
+@modest
 @given(timed, seeds)
 def test_the_future_changes_no_feature(scratch: Path, log: Log, seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -410,6 +421,19 @@ def test_account_age_is_no_finer_than_the_log(tmp_path: Path) -> None:
 
 
 # Without a clock, no label of validation or holdout is ever visible.
+
+
+def test_the_calendar_is_the_listeners_own_on_both_sides_of_a_change_of_clocks(tmp_path: Path) -> None:
+    """In St. John's of 2011 summer time began a minute after midnight: no whole quarter hour."""
+    changes = datetime(2011, 3, 13, 3, 31, tzinfo=UTC)
+    starts = [changes + timedelta(seconds=each) for each in (-90, -1, 0, 59, 59 * 60)]
+    rows = [
+        play(0, 60, started_at=start, ended_at=start + timedelta(seconds=60), position=place)
+        for place, start in enumerate(starts)
+    ]
+    frame = features(Log(rows, [], logs.Labels(), "time", "America/St_Johns"), tmp_path).sort("position")
+    assert frame["hour"].to_list() == [23, 0, 1, 1, 2]
+    assert frame["day_of_week"].to_list() == [6, 7, 7, 7, 7]
 
 
 @pytest.mark.parametrize("mode", ["production", "competition"])

@@ -26,39 +26,35 @@ grains as (
     from moments_of
 ),
 
-local_plays as (
+ticks as (
     select
         *,
-        coalesce(epoch_ms(started_at) // grain * grain, seq) as tick,
-        -- a date is the listener's own already, and has no hour
-        timezone(case resolution when 'day' then 'UTC' else $timezone end, started_at) as local_start
+        coalesce(epoch_ms(started_at) // grain * grain, seq) as tick
     from grains
 ),
 
 moments as (
     select
-        local_plays.row,
-        local_plays.tick,
-        coalesce(epoch_ms(local_plays.started_at), local_plays.seq) + 1 as seen_from,
-        epoch_ms(local_plays.ended_at) as end_tick,
-        (local_plays.ms_played / 1000)::float as seconds_played,
+        ticks.row,
+        ticks.tick,
+        coalesce(epoch_ms(ticks.started_at), ticks.seq) + 1 as seen_from,
+        epoch_ms(ticks.ended_at) as end_tick,
+        (ticks.ms_played / 1000)::float as seconds_played,
         dim_users.user,
         dim_tracks.track,
-        local_plays.platform,
-        local_plays.country,
-        local_plays.reason_start,
-        local_plays.source_tab,
-        local_plays.source_screen,
-        local_plays.source_type,
-        local_plays.shuffle::float as shuffle,
-        local_plays.offline::float as offline,
-        case when local_plays.resolution <> 'day' then hour(local_plays.local_start)::float end as hour,
-        isodow(local_plays.local_start)::float as day_of_week,
-        month(local_plays.local_start)::float as month,
-        (epoch_ms(local_plays.started_at) // 86400000)::integer as day
-    from local_plays
-    inner join dim_users on local_plays.user_id = dim_users.user_id
-    inner join dim_tracks on local_plays.track_id = dim_tracks.track_id
+        ticks.platform,
+        ticks.country,
+        ticks.reason_start,
+        ticks.source_tab,
+        ticks.source_screen,
+        ticks.source_type,
+        ticks.shuffle::float as shuffle,
+        ticks.offline::float as offline,
+        coalesce((ticks.resolution = 'day')::tinyint, 2) as dated, -- 2: unknown, as of a probe
+        (epoch_ms(ticks.started_at) // 86400000)::integer as day
+    from ticks
+    inner join dim_users on ticks.user_id = dim_users.user_id
+    inner join dim_tracks on ticks.track_id = dim_tracks.track_id
 )
 
 select * from moments

@@ -6,6 +6,10 @@ start is the difference of what lies outside of the steps. A step tells its own 
 
 Two things hide in the steps: libraries that only a step needs are imported in it, and the MLflow
 database is made beside the first two. Both are timed alone, so that the sum can be judged too.
+
+`make setup` leaves the libraries byte-compiled. Where they are not, and Python may not write what it
+compiles (PYTHONDONTWRITEBYTECODE), every process compiles all that it imports: more than twice the
+time, which is why the first line tells.
 """
 
 from __future__ import annotations
@@ -56,7 +60,7 @@ def main(rounds: int) -> None:
     """Print a line per round, and what the least disturbed round of each kind gives."""
     plain = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     given, own = [], []
-    print(f"retrain on the demo, everything anew; load {_load()}", flush=True)
+    print(f"retrain on the demo, everything anew; libraries {_compiled()}; load {_load()}", flush=True)
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as name, _server(Path(name), plain) as url:
             given.append(_retrain(Path(name), plain | {"PREFECT_API_URL": url}))
@@ -145,6 +149,13 @@ def _python(environment: dict[str, str], code: str, *arguments: str) -> str:
         check=True, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT | environment,
     )  # fmt: skip
     return run.stdout.splitlines()[-1]
+
+
+def _compiled() -> str:
+    """Whether Python finds the libraries byte-compiled, by one that every run imports."""
+    code = "import importlib.util as found; print(found.find_spec('prefect').cached)"
+    there = Path(_python(dict(os.environ), code)).exists()
+    return "byte-compiled" if there else "NOT byte-compiled (python -m compileall -q .venv/lib)"
 
 
 def _load() -> str:
