@@ -147,7 +147,8 @@ class Store:
     def sweep(self, keep: int) -> tuple[int, int]:
         """Remove what the ``keep`` newest runs of each step did not use, and what dead runs left.
 
-        A run may use several entries of a step (a window each): they stay or go together. Returns the number of entries removed and the bytes freed.
+        A run may use several entries of a step (a window each): they stay or go together. Returns
+        the number of entries removed and the bytes freed.
         """
         removed = freed = 0
         doomed: list[Path] = []
