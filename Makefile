@@ -1,6 +1,6 @@
 # `make run` and `make test` are all that a newcomer needs; both set everything up first.
 # Every path is relative, so a folder with spaces in its name is fine.
-.PHONY: setup run serve test lint bench lock clean
+.PHONY: setup run up start down deploy serve test lint bench lock clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11; do \
@@ -15,6 +15,12 @@ setup: $(INSTALLED)
 run: setup
 	@$(RUN) flows retrain --config configs/demo.yaml
 
+# Prefect's pages, MLflow's pages and a worker, on this machine alone, until Ctrl-C; `start` leaves
+# them in the background until `down`. SETTINGS says more, as in SETTINGS="services.prefect_port=4300".
+SETTINGS ?=
+up start down deploy: setup
+	@$(RUN) flows $@ $(foreach each,$(SETTINGS),--set $(each))
+
 # Answers POST /invocations on this machine alone; CONFIG and DATASET say what with.
 CONFIG ?= configs/demo.yaml
 DATASET ?= demo
@@ -24,8 +30,9 @@ serve: setup
 		MLFLOW_ALLOW_PICKLE_DESERIALIZATION=false .venv/bin/mlflow models serve \
 		-m "models:/encore-$(DATASET)-recommender@champion" --env-manager local --host 127.0.0.1 --port 5001
 
+# Files of tests are shared out to two processes, and what one file prepares is not prepared twice.
 test: setup lint
-	@$(RUN) pytest
+	@$(RUN) pytest -n 2 --dist loadfile
 
 lint: setup
 	@$(RUN) ruff check .

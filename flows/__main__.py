@@ -11,7 +11,8 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.help import FLOWS, description, settings
+from flows import up
+from flows.help import FLOWS, SERVICES, description, settings
 from schemas.config import Config
 from schemas.errors import InputError
 from schemas.loading import load
@@ -28,6 +29,7 @@ NAMED: Mapping[tuple[str, str], str | None] = {
     ("promote", "champion"): "champion's version before",
     ("promote", "numbers"): "challenger minus champion",
 }
+SERVICE = {"up": up.up, "start": up.start, "down": up.down, "deploy": up.deploy}
 # Quiet and private unless the person has said otherwise; read when Prefect is imported.
 ENVIRONMENT = {
     "PREFECT_HOME": str(Path(PREFECT_HOME).resolve()),
@@ -50,6 +52,10 @@ def main(arguments: list[str]) -> int:
         logging.getLogger(worker).setLevel(logging.ERROR)
     try:
         config = load(given.config, given.set)
+        if given.flow in SERVICES:
+            return SERVICE[given.flow](config)
+        if "PREFECT_API_URL" not in os.environ and (running := up.server(config)):
+            os.environ["PREFECT_API_URL"] = running
         for name, value in ENVIRONMENT.items():
             os.environ.setdefault(name, value)
         Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)  # Prefect makes no parents
@@ -152,7 +158,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m flows", description="Encore: listening logs in, honest recommendations out."
     )
     commands = parser.add_subparsers(dest="flow", required=True, metavar="flow")
-    for name, told in FLOWS.items():
+    for name, told in (FLOWS | SERVICES).items():
         command = commands.add_parser(
             name,
             help=told,

@@ -14,14 +14,14 @@ def allowed(model: type[BaseModel]) -> dict[str, str]:
     """Setting → what it may be, for the model's own settings (not for groups of settings in it)."""
     schema = model.model_json_schema()
     return {
-        name: _words(told) for name, told in schema.get("properties", {}).items() if "$ref" not in told
+        name: words(told) for name, told in schema.get("properties", {}).items() if "$ref" not in told
     }
 
 
-def _words(told: Mapping[str, Any]) -> str:
-    """One JSON schema in words."""
+def words(told: Mapping[str, Any]) -> str:
+    """One JSON schema, such as that of a setting, in words."""
     if "anyOf" in told:
-        return ", or ".join(_words(each) for each in told["anyOf"])
+        return ", or ".join(words(each) for each in told["anyOf"])
     if "enum" in told:
         return " | ".join(map(str, told["enum"]))
     kind = told.get("type")
@@ -29,7 +29,7 @@ def _words(told: Mapping[str, Any]) -> str:
         return "null"
     if kind == "array":
         least = f" (at least {told['minItems']})" if told.get("minItems") else ""
-        return f"list{least} of: {_words(told['items'])}"
+        return f"list{least} of: {words(told['items'])}"
     if kind == "string":
         return _text(told)
     if kind == "integer":

@@ -26,6 +26,8 @@ ROOT = Path(__file__).resolve().parent.parent
 HOME = tempfile.mkdtemp(prefix="encore-prefect-")
 atexit.register(shutil.rmtree, HOME, ignore_errors=True)
 os.environ.update(ENVIRONMENT | {"PREFECT_HOME": HOME})
+# tests run in two processes: LightGBM's threads are not to spin while they wait for each other
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 for _name in ("PREFECT_API_URL", "PREFECT_PROFILE", "MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
     os.environ.pop(_name, None)
 

@@ -16,8 +16,8 @@ from schemas.loading import load
 
 ROOT = Path(__file__).resolve().parent.parent
 GROUPS = (
-    "dataset, source, simulation, store, labels, split, models, retrieval, lists, backtest, recommend, "
-    "similar, evaluation, audit, promotion, tracking, output, visualize"
+    "dataset, source, catalogue, simulation, store, labels, split, models, retrieval, lists, backtest, "
+    "recommend, similar, evaluation, audit, promotion, monitor, tracking, output, visualize, services"
 )
 
 
@@ -229,3 +229,17 @@ def test_an_interruption_is_code_1_without_one(
     assert main(["gc"]) == 1
     shown = capsys.readouterr().err
     assert shown == "interrupted; what is finished is kept, the same command goes on from there\n"
+
+
+def test_retrievers_by_content_wait_for_a_catalogue() -> None:
+    """They are left out where there is none; alone they are a contradiction."""
+    assert "content" not in load(None, []).retrieval.retrievers
+    assert "content" not in load(None, ["retrieval.retrievers=[again, content]"]).retrieval.retrievers
+    loaded = load(None, ["catalogue.path=somewhere"])
+    assert "content" in loaded.retrieval.retrievers
+    assert loaded.catalogue.path == (Path("somewhere"),)
+    assert Config.model_validate(loaded.model_dump()) == loaded
+    told = refusal("retrieval.retrievers=[content]")
+    assert "retrieval.retrievers" in told
+    assert "catalogue.path" in told
+    assert "catalogue.path" in refusal("catalogue.path=7")

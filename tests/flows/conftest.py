@@ -24,6 +24,7 @@ QUICK = (
     "models.lightgbm.max_trees=30",
     "evaluation.resamples=100",
     "audit.plays=3",
+    "retrieval.als.trials=1",
 )
 
 
