@@ -13,8 +13,12 @@ from tasks.store import Entry
 
 @dataclass(frozen=True)
 class Judged:
-    """Candidates of all windows, oldest first, the newest window's rankers, and how lists fared."""
+    """Candidates of all windows, oldest first, the newest window's rankers, and how lists fared.
 
+    ``config`` has the settings that candidates were made with.
+    """
+
+    config: Config
     data: Entry
     labels: Entry
     windows: list[Entry]
@@ -35,6 +39,9 @@ class Listed:
 def judged(config: Config, data: Entry, labels: Entry) -> Judged:
     """Steps up to the evaluated lists."""
     spans, training = two_stage.spans(config, data), config.lists.training_windows
+    if two_stage.tunes(config):
+        tuned = steps.tune_als(config, data, labels, spans[: training + 1])
+        config = two_stage.with_als(config, tuned)
     windows = [
         steps.candidates(config, data, labels, span, number < training, number)
         for number, span in enumerate(spans)
@@ -49,7 +56,7 @@ def judged(config: Config, data: Entry, labels: Entry) -> Judged:
         each.append((windows[place + training + 1], fits))
     evaluation = steps.evaluate_lists(config, data, each)
     artifacts.lists(evaluation)
-    return Judged(data, labels, windows, each[-1][1], evaluation)
+    return Judged(config, data, labels, windows, each[-1][1], evaluation)
 
 
 def listed(config: Config) -> Listed:

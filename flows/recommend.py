@@ -37,7 +37,7 @@ def champion(config: Config) -> Champion:
     version, recipe = list_promotion.champion(config, data.facts["clock"])
     assert version is not None, "a champion was just decided on"
     own = done.judged if decision.promoted else judged(recipe, data, labels)
-    found = steps.candidates_at_end(recipe, data, labels)
+    found = steps.candidates_at_end(own.config, data, labels)
     return Champion(done, decision, recipe, version, refitted(recipe, own), found)
 
 
@@ -60,6 +60,7 @@ def recommended(config: Config) -> dict[str, Any]:
         "promotion": with_.decision.reason,
         "recommendations": f"{folder}/recommendations.csv and .parquet",
         "report": f"{report}/BACKTEST.md",
+        "dashboard": f"{report}/lists/dashboard.html",
         "MLflow run": with_.listed.run_id,
     }
 

@@ -8,23 +8,36 @@ from schemas.settings import Count, Name, Settings, Share, contradiction
 
 
 class Als(Settings):
-    """Implicit alternating least squares."""
+    """Implicit alternating least squares, and how its settings are tuned."""
 
     factors: Count = Field(64, description="dimensions of the factors")
     regularization: float = Field(0.1, ge=0, description="L2 of the factors")
-    alpha: float = Field(1.0, gt=0, description="confidence that a play adds")
+    alpha: float = Field(1.0, gt=0, description="confidence that a play adds, as it is weighed")
     iterations: Count = Field(20, description="alternations")
+    weighting: Literal["count", "log", "bm25"] = Field(
+        "count", description="what plays of a track weigh: their number, its logarithm, BM25"
+    )
+    half_life_days: int = Field(
+        0, ge=0, description="age at which a newest play weighs half, with a clock; 0: age is no matter"
+    )
+    trials: int = Field(
+        4, ge=0, description="settings drawn and compared with these on windows before the judged "
+        "ones; 0: these are taken as they are",
+    )  # fmt: skip
 
 
-RetrieverName = Literal["popular", "again", "covisit", "item_knn", "als", "linear"]
+RetrieverName = Literal[
+    "popular", "again", "covisit", "item_knn", "als", "linear", "content", "tags"
+]  # fmt: skip
 
 
 class Retrieval(Settings):
     """First stage: candidates from the whole catalogue."""
 
     retrievers: tuple[RetrieverName, ...] = Field(
-        ("popular", "again", "covisit", "item_knn", "als", "linear"),
-        description="retrievers whose candidates are united",
+        ("popular", "again", "covisit", "item_knn", "als", "linear", "content", "tags"),
+        description="retrievers whose candidates are united; content only with a catalogue.path, tags "
+        "only of a source that dates them (lastfm_hetrec)",
     )
     # LightGBM takes lists of at most 10,000 rows
     candidates: int = Field(200, ge=1, le=10_000, description="most candidates a user")
@@ -42,7 +55,7 @@ class Retrieval(Settings):
     als: Als = Als()
 
 
-ListRankerName = Literal["logistic", "lightgbm", "lambdamart", "blend"]
+ListRankerName = Literal["logistic", "lightgbm", "lambdamart", "blend", "corrected"]
 
 
 class Lists(Settings):
@@ -57,14 +70,17 @@ class Lists(Settings):
         3_000, description="most users whose candidates a training window takes, drawn by seed"
     )
     rankers: tuple[ListRankerName, ...] = Field(
-        ("logistic", "lightgbm", "lambdamart", "blend"),
+        ("logistic", "lightgbm", "lambdamart", "blend", "corrected"),
         min_length=1,
         description="rankers of candidates",
     )
     champion_candidate: ListRankerName = Field(
-        "lightgbm", description="ranker that is registered and recommends"
+        "corrected", description="ranker that is registered and recommends"
     )
     k: Count = Field(10, description="length of the lists that are judged")
+    pages: int = Field(
+        5, ge=0, description="judged users, drawn by seed, whose history and list get a page each"
+    )
 
     @model_validator(mode="after")
     def _candidate_is_fitted(self) -> "Lists":
@@ -89,6 +105,9 @@ class Recommend(Settings):
     k: Count = Field(10, description="length of a list")
     heard: Literal["include", "exclude", "only"] = Field(
         "include", description="tracks that the user has played: among others, left out, or alone"
+    )
+    playlists: int = Field(
+        20, ge=0, description="most listeners whose list is written as a playlist too"
     )
 
     @field_validator("users", mode="before")

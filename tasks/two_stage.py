@@ -13,7 +13,17 @@ from typing import Any
 import polars as pl
 
 from schemas.config import Config
-from tasks import candidates, lists, lists_evaluation, neighbours, recommend, recommender, split
+from schemas.two_stage import Als
+from tasks import (
+    als_tuning,
+    candidates,
+    lists,
+    lists_evaluation,
+    neighbours,
+    recommend,
+    recommender,
+    split,
+)
 from tasks.split import Span
 from tasks.stages import digests, past, store
 from tasks.store import Entry, key
@@ -28,6 +38,34 @@ def spans(config: Config, data: Entry) -> list[Span]:
     count = config.lists.training_windows + 1 + config.backtest.cutoffs
     told = f"{length // DAY} days" if data.facts["clock"] == "time" else f"{length} rows"
     return split.spans(start, end, length, count, told)
+
+
+def tunes(config: Config) -> bool:
+    """Whether there are settings of ALS to choose from."""
+    return "als" in config.retrieval.retrievers and config.retrieval.als.trials > 0
+
+
+def als_tuned(config: Config, data: Entry, outcomes: Entry, before: Sequence[Span]) -> Entry:
+    """ALS's settings compared on the windows ``before`` every judged one."""
+    read = {
+        "retrieval": config.retrieval.model_dump(mode="json"), "timezone": config.source.timezone,
+        "spans": before, "most_users": config.lists.max_users, "seed": config.models.seed,
+        "evaluation": config.evaluation.model_dump(mode="json"),
+    }  # fmt: skip
+
+    def work(folder: Path) -> Mapping[str, Any]:
+        with Warehouse(config.store) as warehouse:
+            known = past(config, data, outcomes, None)
+            return als_tuning.write(known, before, config, warehouse, folder)
+
+    name = key(als_tuning.write, digests(data, "plays", "tracks", "users"), read)
+    return store(config).once("als-tuning", name, work)
+
+
+def with_als(config: Config, tuned: Entry) -> Config:
+    """``config`` with the settings chosen: its candidates are kept under them."""
+    retrieval = config.retrieval.model_copy(update={"als": Als.model_validate(tuned.facts["als"])})
+    return config.model_copy(update={"retrieval": retrieval})
 
 
 def candidates_at(
@@ -93,7 +131,8 @@ def lists_evaluated(
             for found, fits in windows
         }  # fmt: skip
         tables = {name: data.tables[name].path for name in ("plays", "tracks", "users")}
-        return lists_evaluation.evaluate(places, config.lists.rankers, tables, config, folder)
+        told = lists_evaluation.evaluate(places, config.lists.rankers, tables, config, folder)
+        return told | {"als": config.retrieval.als.model_dump(mode="json")}
 
     return store(config).once("lists-evaluate", key(lists_evaluation.evaluate, inputs, read), work)
 

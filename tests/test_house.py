@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 HEAVY = ("altair", "lightgbm", "mlflow", "numba", "prefect", "scipy", "sklearn", "vl_convert")
 # What may load them when imported, and is itself imported only by those who are about to use it.
 LOADING = re.compile(
-    r"flows(?!\.__main__$)(\..+)?|tasks\.asof|tasks\.recommender_served|tasks\.metrics\.kernels|tasks\.ranking\.served"
+    r"flows(?!\.__main__$)(\..+)?|tasks\.asof|tasks\.recommender_served|tasks\.metrics\.kernels|tasks\.ranking\.(forest_kernels|served)"
     r"|tasks\.simulation\.(kernel|kkbox|schedule|spotify|world)"
     r"|tasks\.retrieval\.(kernels|topk|topk_kernels|als|linear)|tasks\.(list_promotion|list_reports|other_reports|reporting)|tasks\.report\.(?!(content|text|verdict|words)$).+"
 )

@@ -40,7 +40,13 @@ SETTINGS = Config(
     evaluation=config.Evaluation(resamples=100),
 )
 SHORT = SETTINGS.model_copy(update={"lists": SETTINGS.lists.model_copy(update={"training_windows": 1})})
-QUICK = SHORT.model_copy(update={"lists": SHORT.lists.model_copy(update={"rankers": ("lightgbm",)})})
+QUICK = SHORT.model_copy(
+    update={
+        "lists": SHORT.lists.model_copy(
+            update={"rankers": ("lightgbm",), "champion_candidate": "lightgbm"}
+        )
+    }
+)
 
 
 def world(clock: str, seed: int = 0, size: int = 900) -> Log:

@@ -1,25 +1,18 @@
 -- Grain: one (user, artist, date) of the tag events, in the order of its first event: a play of the
 -- artist, who stands for a track. A date that is none leaves its event by itself, to be refused.
-with dated as (
-    select
-        "userID" as user_id,
-        "artistID" as track_id,
-        try_strptime(concat_ws('-', "year", "month", "day"), '%Y-%m-%d')::timestamptz as tagged_at,
-        position
-    from hetrec_tags
-),
-
-distinct_days as (
+with distinct_days as (
     select
         user_id,
         track_id,
         tagged_at,
+        file,
         min(position) as position
-    from dated
+    from raw_tags
     group by
         user_id,
         track_id,
         tagged_at,
+        file,
         case when user_id is null or track_id is null or tagged_at is null then position end
 ),
 
@@ -44,7 +37,7 @@ plays as (
         null::boolean as skipped,
         null::boolean as repeated,
         null::varchar as request_id,
-        $file::varchar as file,
+        file,
         position
     from distinct_days
     order by position

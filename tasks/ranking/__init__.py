@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tasks.ranking import base_rate, blend, boosting, heuristic, lambdamart, logistic
+from tasks.ranking import base_rate, blend, boosting, corrected, heuristic, lambdamart, logistic
 from tasks.ranking.protocol import Kind
 
 RANKERS: Mapping[str, Kind] = {
@@ -14,4 +14,5 @@ RANKERS: Mapping[str, Kind] = {
     "lightgbm": boosting,
     "lambdamart": lambdamart,
     "blend": blend,
+    "corrected": corrected,
 }

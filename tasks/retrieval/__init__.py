@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib import import_module
 
 from schemas.two_stage import Retrieval
+from tasks.retrieval.played import OfPlayed, played
 from tasks.retrieval.protocol import Kind, Listening, Retriever
 
 
@@ -21,11 +22,24 @@ class _Module:
         return kind.fit(listening, settings, threads, seed)
 
 
+@dataclass(frozen=True)
+class _OfPlayed(_Module):
+    """A retriever that knows tracks by their plays alone: it is not shown those that have none."""
+
+    def fit(self, listening: Listening, settings: Retrieval, threads: int, seed: int) -> Retriever:
+        among, tracks = played(listening)
+        own = super().fit(among, settings, threads, seed)
+        width = listening.tracks.height
+        return own if len(tracks) == width else OfPlayed(own, tracks, width)
+
+
 RETRIEVERS: Mapping[str, Kind] = {
-    "popular": _Module("tasks.retrieval.popular"),
-    "again": _Module("tasks.retrieval.again"),
-    "covisit": _Module("tasks.retrieval.covisit"),
-    "item_knn": _Module("tasks.retrieval.item_knn"),
-    "als": _Module("tasks.retrieval.als"),
-    "linear": _Module("tasks.retrieval.linear"),
+    "popular": _OfPlayed("tasks.retrieval.popular"),
+    "again": _OfPlayed("tasks.retrieval.again"),
+    "covisit": _OfPlayed("tasks.retrieval.covisit"),
+    "item_knn": _OfPlayed("tasks.retrieval.item_knn"),
+    "als": _OfPlayed("tasks.retrieval.als"),
+    "linear": _OfPlayed("tasks.retrieval.linear"),
+    "content": _Module("tasks.retrieval.content"),
+    "tags": _Module("tasks.retrieval.tags"),
 }

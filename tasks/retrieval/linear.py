@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from schemas.two_stage import Retrieval
 from tasks.retrieval import topk
 from tasks.retrieval.protocol import Candidates, Codes, Heard, Listening, Scores
+from tasks.retrieval.recency import freshness
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-DAY = 86_400_000  # milliseconds
 BLOCK = 512  # rows of the square that are made at once
 
 
@@ -95,11 +95,7 @@ def fit(listening: Listening, settings: Retrieval, threads: int, seed: int) -> F
     before = np.concatenate([[0], np.cumsum(kept)])
     item = place[heard.track[kept]]
     binary = topk.Pairs(before[heard.start], item, np.ones(len(item), np.float32))
-    rows = binary
-    if listening.clock == "time":
-        age = (listening.at - _newest(listening, tracks)[kept]) / DAY
-        fresh = np.exp2(-age / settings.linear_half_life_days).astype(np.float32)
-        rows = replace(binary, count=fresh)
+    rows = replace(binary, count=freshness(listening, settings.linear_half_life_days)[kept])
     if dual:
         mixtures = _mixtures(binary, rows, len(known), settings.linear_l2, threads)
         return Dual(mixtures, known, rows, threads)
@@ -112,16 +108,6 @@ def _places(catalogue: Codes, track: Codes) -> tuple[Codes, NDArray[np.bool_]]:
     known = place < len(catalogue)
     known[known] = catalogue[place[known]] == track[known]
     return place.astype(np.int32), known
-
-
-def _newest(listening: Listening, tracks: int) -> NDArray[np.int64]:
-    """The tick of the newest play of each pair, in the order of `topk.pairs`."""
-    key = listening.user.astype(np.int64) * tracks + listening.track
-    order = np.argsort(key, kind="stable")
-    last = np.ones(len(key), bool)
-    last[:-1] = np.diff(key[order]) > 0
-    newest: NDArray[np.int64] = listening.tick[order[last]]
-    return newest
 
 
 def _most_heard(track: Codes, tracks: int, most: int) -> Codes:

@@ -24,9 +24,11 @@ class Listening:
     """The plays before a cutoff, in time order, and what is known of their users and tracks.
 
     ``user``, ``track`` (int32) and ``tick`` (int64, milliseconds with a clock, rows without) have a
-    place per play. ``users`` and ``tracks`` are frames whose row i describes user or track i, with
-    the columns of their tables in ``schemas.tables``; users without plays and, from a catalogue,
-    tracks without plays may be among them. ``at`` is the cutoff's tick: every ``tick`` lies below.
+    place per play. ``users`` and ``tracks`` are frames whose row i describes user or track i: users
+    with the columns of their table in ``schemas.tables``, tracks with track_id, artist, genres and
+    AUDIO; users without plays and, from a catalogue, tracks without plays may be among them. ``at``
+    is the cutoff's tick: every ``tick`` lies below.
+    ``tags``, where the source dates them, has a row for each tag given before: track and tag (Int32).
     """
 
     user: Codes
@@ -36,6 +38,7 @@ class Listening:
     tracks: pl.DataFrame
     at: int
     clock: str
+    tags: pl.DataFrame | None = None
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,10 @@ The set has no listening log. That somebody tags an artist tells that they liste
 a play is a distinct (user, artist, date) of ``user_taggedartists.dat``, and a track is an artist.
 Nearly all dates are the first of a month, so windows are months and sessions mean nothing.
 
-What is left out, for it was counted when the crawl ended: the play counts of ``user_artists.dat``
-(in a dated evaluation they tell the future) and tags as genres (an artist's most frequent tags are
-those of the whole crawl). Friends are not used.
+The tags themselves are kept with their dates, by their numbers. What is left out, for it was counted
+when the crawl ended: the play counts of ``user_artists.dat`` (in a dated evaluation they tell the
+future) and tags as genres (an artist's most frequent tags are those of the whole crawl). Friends are
+not used.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from tasks.sources.records import Records, find, nothing, stream, watched
 from tasks.warehouse import Warehouse
 
 TAGS, ARTISTS = "user_taggedartists.dat", "artists.dat"
-TAG_COLUMNS = ("userID", "artistID", "day", "month", "year")
+TAG_COLUMNS = ("userID", "artistID", "tagID", "day", "month", "year")
 ARTIST_COLUMNS = ("id", "name")
 UNUSED = ("tags.dat", "user_artists.dat", "user_friends.dat", "user_taggedartists-timestamps.dat")
 
@@ -37,7 +38,7 @@ def files(settings: Source) -> list[Path]:
 
 
 def stage(settings: Source, scratch: Path, warehouse: Warehouse) -> Mapping[str, Any]:
-    """Make the raw relations (see ``Reader``); facts: records by file, plays, files not used.
+    """Make the raw relations (see ``Reader``); facts: records by file, plays, tags, files not used.
 
     Plays start and end at midnight UTC of their date and have no length. Tracks without a record
     in ``artists.dat`` have no name. Raises ``InputError`` for a file that is no tab-separated text
@@ -46,10 +47,12 @@ def stage(settings: Source, scratch: Path, warehouse: Warehouse) -> Mapping[str,
     found = _locate(settings)
     tags = Records(found[TAGS], TAG_COLUMNS, "\t")
     read = [tags]
-    plays = scratch / "hetrec_plays.parquet"
+    given, plays = scratch / "hetrec_tags.parquet", scratch / "hetrec_plays.parquet"
     with watched(tags):
         warehouse.connection.register("hetrec_tags", stream(tags, TAG_COLUMNS))
-        warehouse.write("staging/hetrec_plays", plays, file=TAGS)
+        warehouse.write("staging/hetrec_tags", given, file=TAGS)
+    warehouse.relation("raw_tags", given)
+    warehouse.write("staging/hetrec_plays", plays)
     warehouse.relation("raw_plays", plays)
     if ARTISTS in found:
         artists = Records(found[ARTISTS], ARTIST_COLUMNS, "\t", _encoding(found[ARTISTS]))
@@ -65,6 +68,7 @@ def stage(settings: Source, scratch: Path, warehouse: Warehouse) -> Mapping[str,
     return {
         "files": {file.path.name: file.facts for file in read},
         "plays": pl.scan_parquet(plays).select(pl.len()).collect().item(),
+        "tags": pl.scan_parquet(given).select(pl.len()).collect().item(),
         "unused_files": [name for name in UNUSED if name in there],
     }
 

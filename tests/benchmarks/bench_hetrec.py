@@ -17,9 +17,12 @@ import polars as pl
 
 from schemas.config import Config
 from schemas.loading import load
-from tasks import stages, two_stage
+from tasks import als_tuning, stages, two_stage
+from tasks.metrics.lists import ACCURACY
+from tasks.metrics.means import resampled_means
 from tasks.split import Span
 from tasks.store import Entry
+from tasks.warehouse import Warehouse
 
 QUARTERS = [(year, month) for year in range(2005, 2012) for month in (1, 4, 7, 10)]
 # judged windows end where the next quarter begins, but for the last, which the end of the data cuts
@@ -42,9 +45,15 @@ def main(which: str = "test") -> None:
         config = load(Path("configs/lastfm.yaml"), list(told))
         data = stages.ingested(config, None, datetime.now(UTC))
         outcomes = stages.labelled(config, data)
+        first = QUARTERS.index(JUDGED[which][0])
+        earlier = [_span(each) for each in QUARTERS[first - config.lists.training_windows - 1 : first]]
+        if two_stage.tunes(config):
+            config = two_stage.with_als(config, two_stage.als_tuned(config, data, outcomes, earlier))
+            print(f"ALS as tuned before: {config.retrieval.als.model_dump(exclude={'trials'})}")
         windows = [_fitted(config, data, outcomes, quarter) for quarter in JUDGED[which]]
         judged = two_stage.lists_evaluated(config, data, windows)
         _told(config, judged, which)
+        _told_als(config, data, outcomes, [_span(each) for each in JUDGED[which]])
 
 
 def _fitted(
@@ -110,6 +119,46 @@ def _told(config: Config, judged: Entry, which: str) -> None:
             earlier = sum(value * count for value, count in weighed) / sum(users)
             for ranker in config.lists.rankers:
                 print(f"  {ranker}: {pooled[ranker] / earlier:.3f} x the closed form's {earlier:.4f}")
+    _everything_told(config, judged)
+
+
+def _everything_told(config: Config, judged: Entry) -> None:
+    """The candidate beside the best single retriever, metric by metric."""
+    candidate, singles = config.lists.champion_candidate, config.retrieval.retrievers
+    metrics = pl.DataFrame(judged.facts["metrics"])
+    apart = pl.DataFrame(judged.facts["differences"]).filter(pl.col("system") == candidate)
+    for mode in ("include", "exclude", "only"):
+        for metric in ACCURACY:
+            here = (pl.col("mode") == mode) & (pl.col("metric") == metric)
+            best = (
+                metrics.filter(here, pl.col("system").is_in(singles)).sort("value").row(-1, named=True)
+            )
+            own = metrics.filter(here, pl.col("system") == candidate)["value"].item()
+            gain = apart.filter(here, pl.col("against") == best["system"]).row(0, named=True)
+            print(
+                f"  {mode:8s} {metric:9s} {candidate} {own:.4f}, {best['system']} {best['value']:.4f}: "
+                f"{gain['value']:+.4f} ({gain['low']:+.4f} to {gain['high']:+.4f})"
+            )
+
+
+def _told_als(config: Config, data: Entry, outcomes: Entry, judged: list[Span]) -> None:
+    """ALS as tuned beside implicit's own settings, on all users of the judged windows."""
+    most = config.lists.model_copy(update={"max_users": 1_000_000})
+    whole = config.model_copy(update={"lists": most})
+    with Warehouse(config.store) as warehouse:
+        past = stages.past(config, data, outcomes, None)
+        windows = list(als_tuning.read(past, judged, whole, warehouse))
+    both = {
+        name: als_tuning.judge(windows, config.retrieval.model_copy(update={"als": als}), config)
+        for name, als in (("tuned", config.retrieval.als), ("implicit", als_tuning.IMPLICIT))
+    }
+    means = resampled_means(both, resamples=config.evaluation.resamples, seed=config.evaluation.seed)
+    gain = means.difference("tuned", "implicit", "ndcg")
+    print(
+        f"ALS alone, repeats and discoveries: {means.values['tuned']['ndcg']:.4f}, by implicit's own"
+        f" settings {means.values['implicit']['ndcg']:.4f}: {gain.value:+.4f}"
+        f" ({gain.low:+.4f} to {gain.high:+.4f})"
+    )
 
 
 if __name__ == "__main__":

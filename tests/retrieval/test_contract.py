@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from schemas.tables import AUDIO
 from schemas.two_stage import Als, Retrieval
 from tasks.retrieval import RETRIEVERS
 from tasks.retrieval.protocol import Candidates, Codes, Heard, Listening, Retriever
@@ -34,7 +35,16 @@ def listening(
         },
         schema={"user_id": pl.String, "city": pl.String, "age": pl.Int64},
     )
-    catalogue = pl.DataFrame({"track_id": [f"t{code}" for code in range(tracks)]})
+    code = pl.int_range(tracks, eager=True)
+    nothing = {"artist": pl.String, "genres": pl.List(pl.String), **dict.fromkeys(AUDIO, pl.Float64)}
+    catalogue = pl.DataFrame({"track_id": [f"t{each}" for each in code]}).with_columns(
+        pl.lit(None, dtype).alias(name) for name, dtype in nothing.items()
+    )
+    # the two colours sound like day and night; of a track that nobody plays nothing is known
+    sound = pl.DataFrame({"there": code.is_in(pl.Series(track, dtype=pl.Int64).implode()), "code": code})
+    catalogue = catalogue.with_columns(
+        sound.select(energy=pl.when("there").then(0.2 + 0.6 * (pl.col("code") % 2))).to_series()
+    )
     return Listening(
         np.asarray(user)[order].astype(np.int32),
         np.asarray(track)[order].astype(np.int32),
@@ -43,7 +53,14 @@ def listening(
         catalogue,
         NOW if clock == "time" else len(order),
         clock,
+        tagged(np.unique(track)),
     )
+
+
+def tagged(track: Codes) -> pl.DataFrame:
+    """Listeners tell the two colours apart, and a few of each."""
+    rows = [(each, tag) for each in track.tolist() for tag in (each % 2, 2 + each % 10)]
+    return pl.DataFrame(rows, {"track": pl.Int32, "tag": pl.Int32}, orient="row")
 
 
 def checkerboard() -> Listening:

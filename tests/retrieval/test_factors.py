@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -10,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from schemas.two_stage import Als, Retrieval
-from tasks.retrieval import als, linear
+from tasks.retrieval import als, linear, topk
 from tasks.retrieval.protocol import Kind, Listening
 
 
@@ -177,3 +178,39 @@ def test_als_factors_of_those_without_plays_are_zero() -> None:
     assert not fitted.user_factors[10:].any()
     assert not fitted.track_factors[10:].any()
     assert fitted.user_factors.dtype == fitted.track_factors.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, [2, 1, 1]),
+        ({"weighting": "log"}, [np.log(3), np.log(2), np.log(2)]),
+        ({"half_life_days": 10}, [2 / 4, 1 / 2, 1]),
+        ({"weighting": "log", "half_life_days": 20}, [np.log(3) / 2, np.log(2) / 2**0.5, np.log(2)]),
+        # ln(1 + (n - n_t + ½) / (n_t + ½)), twice of three plays in one list and 1 of 1 in the other
+        (
+            {"weighting": "bm25"},
+            [
+                np.log(1 + 0.5 / 2.5) * 2 * 2.2 / (2 + 1.2 * (0.25 + 0.75 * 3 / 2)),
+                np.log(1 + 1.5 / 1.5) * 1 * 2.2 / (1 + 1.2 * (0.25 + 0.75 * 3 / 2)),
+                np.log(1 + 0.5 / 2.5) * 1 * 2.2 / (1 + 1.2 * (0.25 + 0.75 * 1 / 2)),
+            ],
+        ),
+    ],
+)
+def test_als_weighs_plays_and_their_age(changes: dict[str, Any], expected: list[float]) -> None:
+    """User 0 played track 0 forty and twenty days ago and track 1 ten; user 1 track 0 just now."""
+    days = np.array([0, 20, 30, 40]) * 86_400_000
+    given = replace(
+        listening([(0, 0), (0, 0), (0, 1), (1, 0)], 2, 2), tick=days, at=40 * 86_400_000, clock="time"
+    )
+    heard = topk.pairs(given.user, given.track, 2, 2)
+    weights = als._weights(given, heard, Als(**changes))
+    np.testing.assert_allclose(weights, expected, rtol=1e-6)
+    assert weights.dtype == np.float32
+    if "half_life_days" in changes:  # which has no meaning without a clock
+        plain = {name: value for name, value in changes.items() if name != "half_life_days"}
+        ordered = replace(given, clock="order")
+        np.testing.assert_array_equal(
+            als._weights(ordered, heard, Als(**changes)), als._weights(given, heard, Als(**plain))
+        )

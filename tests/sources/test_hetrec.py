@@ -70,8 +70,18 @@ def test_ingest_refuses_dates_before_any_log_and_keeps_the_rest(tmp_path: Path) 
         ("2", 0, "52"), ("2", 1, "63"), ("7", 0, "52"), ("2", 2, "52"), ("7", 1, "70"),
     ]  # fmt: skip
     assert found["quarantine"].rows() == [
-        ("plays", "user_taggedartists.dat", 6, "ended_at", "ended_at: before 2005-01-01")
+        ("plays", "user_taggedartists.dat", 6, "ended_at", "ended_at: before 2005-01-01"),
+        ("tags", "user_taggedartists.dat", 6, "tagged_at", "tagged_at: before 2005-01-01"),
     ]
+    assert found["tags"].drop("file").rows() == [
+        ("2", "52", "13", day(2009, 4, 1), 0),
+        ("2", "52", "15", day(2009, 4, 1), 1),
+        ("2", "63", "15", day(2009, 4, 1), 2),
+        ("2", "52", "13", day(2009, 5, 1), 3),
+        ("7", "52", "13", day(2009, 4, 1), 4),
+        ("7", "70", "13", day(2011, 5, 9), 5),
+    ]
+    assert facts["rows"]["tags"] == 6
     assert (facts["clock"], facts["merged_duplicates"]) == ("time", 0)
     assert facts["added"] == {"tracks": 1, "users": 2}
     assert found["users"]["user_id"].to_list() == ["2", "7"]  # no user of the counts' file
@@ -160,7 +170,8 @@ def test_bad_records_are_refused_with_their_place(folder: Path, tmp_path: Path) 
     (folder / "user_taggedartists.dat").write_text(HEADER + "\n".join(rows))
     found, facts, _ = ingested(tmp_path, KIND, folder)
     assert found["plays"]["position"].to_list() == [0, 9]
-    assert found["quarantine"].sort("position").select("position", "reason").rows() == [
+    refused_plays = found["quarantine"].filter(pl.col("table") == "plays").sort("position")
+    assert refused_plays.select("position", "reason").rows() == [
         (1, "ended_at: missing"),
         (2, "ended_at: missing"),
         (3, "ended_at: missing"),
@@ -173,6 +184,8 @@ def test_bad_records_are_refused_with_their_place(folder: Path, tmp_path: Path) 
         (11, "ended_at: missing"),
         (12, "ended_at: before 2005-01-01"),
     ]
+    # a tag of the future lies before no cutoff
+    assert found["tags"]["position"].to_list() == [0, 9, 10]
     assert facts["reader"]["files"]["user_taggedartists.dat"]["malformed_at"] == [5, 6]
 
 
@@ -227,14 +240,22 @@ def test_features_of_dates(tmp_path: Path, timezone: str) -> None:
     assert completed["target"].null_count() == completed.height == 5
 
 
+def refused_rows(found: dict[str, pl.DataFrame], table: str) -> int:
+    return found["quarantine"].filter(pl.col("table") == table).height
+
+
 def test_the_real_files(real_data: Path, tmp_path: Path) -> None:
     found, facts, _ = ingested(tmp_path, KIND, real_data / "lastfm_hetrec", max_refused_share=0.001)
     plays = found["plays"]
     reader: dict[str, Any] = facts["reader"]
     assert reader["files"]["user_taggedartists.dat"]["records"] == 186_479
     assert reader["unused_files"] == ["tags.dat", "user_artists.dat", "user_friends.dat"]
-    assert facts["read"]["plays"] == reader["plays"] == plays.height + found["quarantine"].height
-    assert {each["reason"] for each in facts["refused"]} == {"ended_at: before 2005-01-01"}
+    assert facts["read"]["plays"] == reader["plays"] == plays.height + refused_rows(found, "plays")
+    assert facts["read"]["tags"] == reader["tags"] == 186_479
+    assert found["tags"].height == 186_479 - refused_rows(found, "tags")
+    assert {each["reason"] for each in facts["refused"]} == {
+        "ended_at: before 2005-01-01", "tagged_at: before 2005-01-01",
+    }  # fmt: skip
     assert (plays["user_id"].n_unique(), facts["added"]["users"]) == (1_892, 1_892)
     assert plays["started_at"].dt.truncate("1d").equals(plays["started_at"])
     assert plays.select("user_id", "track_id", "started_at").is_unique().all()
