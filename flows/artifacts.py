@@ -1,7 +1,7 @@
 """What a person finds in the Prefect UI beside the run: tables, progress, links, what went wrong."""
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prefect import Flow
 from prefect.artifacts import (
@@ -23,8 +23,13 @@ from tasks.commands import mlflow_server, without_credentials
 from tasks.report.content import Evaluated
 from tasks.store import Entry
 
+if TYPE_CHECKING:
+    from tasks.report.monitor import Monitored
+
 LOG = logging.getLogger("encore")
-STEPS = {"retrain": 15, "train": 11, "promote": 12, "evaluate": 5, "ingest": 3, "explore": 4}
+STEPS = {
+    "retrain": 15, "train": 11, "promote": 12, "evaluate": 5, "monitor": 6, "ingest": 3, "explore": 4,
+}  # fmt: skip
 _PROGRESS: dict[Any, tuple[Any, int]] = {}  # flow run → its progress artifact and steps done
 
 
@@ -122,6 +127,17 @@ def evaluated(told: Evaluated) -> None:
     }
     what = f"{told.model} version {told.version}"
     create_table_artifact([{"model": what, **row}], key="evaluation", description="95 % intervals")
+    create_markdown_artifact(f"## {told.verdict}", key="verdict")
+
+
+def monitored(told: "Monitored") -> None:
+    """Whether retraining pays, with the reasons, and the drift of every feature."""
+    create_table_artifact(told.facts["reasons"], key="reasons", description="one reason is enough")
+    rows = [
+        {"feature": row["feature"], "gain": row["gain"], "drift": row["drift"], **row["psi"]}
+        for row in told.facts["features"]
+    ]
+    create_table_artifact(rows, key="drift", description="stability index, 95 % intervals")
     create_markdown_artifact(f"## {told.verdict}", key="verdict")
 
 

@@ -15,6 +15,7 @@ FLOWS = {
     "ingest": "raw exports to canonical, validated tables",
     "train": "fit and evaluate every ranker, register the challenger",
     "evaluate": "a registered model on chosen data",
+    "monitor": "the newest plays against what the champion was trained on: does retraining pay?",
     "promote": "decide on the challenger, or set a version by hand",
     "recommend": "lists for chosen users, each track with a reason",
     "package": "the recommender as one registered model, to be served",
@@ -23,7 +24,16 @@ FLOWS = {
     "explore": "the report of a data set, in place of notebooks",
     "visualize": "figures again, from a scored_samples.csv",
     "gc": "bound the disk that the store uses",
+    "forget": "remove a listener from everything that was made, for good",
 }
+# What is not a flow: these look after the place where flows run.
+SERVICES = {
+    "up": "start Prefect, MLflow and a worker, and stay until Ctrl-C",
+    "start": "the same, in the background",
+    "down": "stop them",
+    "deploy": "register deployments, schedules and automations with Prefect",
+}
+COMMANDS = FLOWS | SERVICES
 MORE = {
     "retrain": "Writes the report into output.dir and registers the model.",
     "ingest": "Says what was read and refused; the tables stay in the store.",
@@ -34,6 +44,11 @@ MORE = {
         "lies there, into the folder evaluate-v<version> in it. The model is that of the data set and "
         "target in the settings."
     ),
+    "monitor": (
+        "Compares volume, freshness, missing values and features, and on labels that matured since "
+        "training how well the model still does. Writes MONITOR.md, monitor.html and monitor.json into "
+        "output.dir; where another command's report lies there, into the folder monitor in it."
+    ),
     "promote": (
         "Without promotion.version: trains, as far as that is not done, and makes the challenger "
         "champion if it wins. With it: makes that version of the model (of the data set and target in "
@@ -42,7 +57,8 @@ MORE = {
     "recommend": (
         "Fits retrievers and rankers on windows of the past, judges them on the newest one, fits again "
         "on all of them, and writes recommendations.parquet, .csv and .json (where they come from) into "
-        "output.dir."
+        "output.dir, and playlists for the first recommend.playlists listeners. With a catalogue.path, "
+        "tracks that nobody has played yet are recommended too."
     ),
     "package": (
         "Does what recommend does up to the champion, and registers candidates, ranker and the list for "
@@ -65,6 +81,25 @@ MORE = {
         "Removes all but the newest store.keep results of each step, and what killed runs left. What is "
         "removed is computed again when it is next needed; models and reports are not touched."
     ),
+    "forget": (
+        "Leaves a tombstone in store.path (a salted hash, no id), by which every later ingest leaves "
+        "them out; takes them out of output.dir, where reports made with them go as a whole; "
+        "deletes served recommenders that hold them, and all computed results in the store. "
+        "Lists the registered models that were trained with them: retrain to have one without. "
+        "Raw files are not touched: they still hold the listener. Doing it again cleans what is left, "
+        "for example in the output.dir of another configuration."
+    ),
+    "up": (
+        "Registers the deployments, waits until all answers, and prints where Prefect's and MLflow's "
+        "pages are. The groups store and tracking hold for all runs that are started from there. "
+        "MLflow's server keeps its runs in tracking.uri."
+    ),
+    "start": "Returns when all answers; `down` with the same services.logs stops it.",
+    "down": "Also stops what one that was killed has left.",
+    "deploy": (
+        "Applies prefect.yaml to the Prefect server that `up` runs, or that PREFECT_API_URL names. "
+        "Applying again changes nothing."
+    ),
 }
 # What a person is likely to set, first in the list.
 MOSTLY = {
@@ -72,20 +107,33 @@ MOSTLY = {
     "ingest": ("source.kind", "source.path", "source.max_refused_share"),
     "train": ("source.path", "labels.target", "split.holdout", "models.rankers"),
     "evaluate": ("evaluation.model", "dataset", "labels.target", "source.path", "output.dir"),
+    "monitor": ("monitor.days", "monitor.growth", "evaluation.model", "source.path", "output.dir"),
     "promote": ("promotion.version", "promotion.margin", "dataset", "labels.target", "source.path"),
-    "recommend": ("recommend.users", "recommend.k", "recommend.heard", "source.path", "output.dir"),
+    "recommend": (
+        "recommend.users",
+        "recommend.k",
+        "recommend.heard",
+        "catalogue.path",
+        "source.path",
+        "output.dir",
+    ),
     "package": ("source.path", "dataset", "retrieval.candidates", "tracking.uri"),
     "backtest": ("backtest.cutoffs", "lists.horizon_days", "lists.k", "source.path", "output.dir"),
     "similar": ("similar.track", "similar.k", "similar.retriever", "source.path"),
     "explore": ("source.path", "source.timezone", "output.dir"),
     "visualize": ("visualize.scored_samples", "source.timezone", "output.dir"),
     "gc": ("store.path", "store.keep"),
+    "forget": ("forget.user", "store.path", "output.dir", "tracking.uri"),
+    "up": ("services.prefect_port", "services.mlflow_port", "tracking.uri", "services.failures"),
+    "start": ("services.prefect_port", "services.mlflow_port", "tracking.uri", "services.failures"),
+    "down": ("services.logs",),
+    "deploy": ("services.prefect_port", "services.work_pool", "services.failures"),
 }
 
 
 def description(flow: str) -> str:
     """What a command does, in lines for a terminal."""
-    told = f"{FLOWS[flow]}. {MORE[flow]}"
+    told = f"{COMMANDS[flow]}. {MORE[flow]}"
     return textwrap.fill(told[0].upper() + told[1:], 100)
 
 

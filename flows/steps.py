@@ -21,8 +21,11 @@ from flows import artifacts
 from schemas.config import Config
 from schemas.errors import InputError
 from tasks import (
+    forgetting,
     list_promotion,
     list_reports,
+    monitoring,
+    monitoring_report,
     other_reports,
     promotion,
     registered,
@@ -60,16 +63,19 @@ POLICIES = {
     "answer": Policy(0, HOUR),
     "playlist": Policy(0, HOUR),
     "explore": Policy(0, HOUR),
+    "monitor": Policy(0, 3 * HOUR),
     "visualize": Policy(0, HOUR),
     "sweep": Policy(1, HOUR),
     "record": Policy(3, HOUR),
     "promote": Policy(3, 12 * HOUR),
     "report": Policy(1, HOUR),
     "publish": Policy(1, HOUR),
+    "tune": Policy(1, 3 * HOUR),
     "candidates": Policy(1, 3 * HOUR),
     "neighbours": Policy(1, HOUR),
     "recommend": Policy(1, HOUR),
     "package": Policy(1, HOUR),
+    "forget": Policy(1, HOUR),
 }
 
 
@@ -139,9 +145,14 @@ report = step("report", reporting.written)
 publish = step("publish", reporting.published)
 evaluate_registered = step("evaluate", registered.scored, "registered model")
 publish_evaluation = step("publish", other_reports.evaluated, "evaluation")
+monitor = step("monitor", monitoring.compared)
+record_monitor = step("record", monitoring_report.noted, "comparison")
+publish_monitor = step("publish", monitoring_report.published, "comparison")
 explore = step("explore", other_reports.explored)
 visualize = step("visualize", other_reports.redrawn)
 sweep = step("sweep", stages.swept)
+forget = step("forget", forgetting.forget)
+tune_als = step("tune", two_stage.als_tuned, "als")
 evaluate_lists = step("evaluate", two_stage.lists_evaluated, "lists")
 refit_lists = step("fit", two_stage.lists_refitted, "lists on all")
 candidates_at_end = step("candidates", two_stage.at_end, "at the end")

@@ -12,8 +12,21 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field, field_validator, model_validator
 
-from schemas.settings import Count, Name, Place, Settings, Share, contradiction
+from schemas.forgetting import Forget
+from schemas.monitoring import Monitor
+from schemas.services import Services
+from schemas.settings import Count, Name, Place, Places, Settings, Share, contradiction
 from schemas.two_stage import Backtest, Lists, Recommend, Retrieval, Similar
+
+TAGGED = ("lastfm_hetrec",)  # kinds of sources that say when a listener gave a track a tag
+
+
+def _one_or_many(value: Any) -> Any:
+    """A path, or a list of them."""
+    paths = (value,) if isinstance(value, str | Path) else value
+    if not isinstance(paths, tuple | list) or "" in paths:
+        raise ValueError("a folder, file or .zip, or a list of them")
+    return paths
 
 
 class Columns(Settings):
@@ -37,7 +50,7 @@ class Source(Settings):
     kind: Literal["simulated", "spotify_export", "kkbox", "lastfm_hetrec", "lastfm_1k", "scrobbles"] = (
         Field("simulated", description="format of the raw data; simulated writes its own first")
     )
-    path: tuple[Place, ...] = Field(
+    path: Places = Field(
         (), description="folder, file or .zip with the raw data, or a list; unused by simulated"
     )
     columns: Columns = Columns()
@@ -49,13 +62,7 @@ class Source(Settings):
         20_000, description="largest size all members of one .zip may unpack to, in MB"
     )
 
-    @field_validator("path", mode="before")
-    @classmethod
-    def _one_or_many(cls, value: Any) -> Any:
-        paths = (value,) if isinstance(value, str | Path) else value
-        if not isinstance(paths, tuple | list) or "" in paths:
-            raise ValueError("a folder, file or .zip, or a list of them")
-        return paths
+    _paths = field_validator("path", mode="before")(_one_or_many)
 
     @field_validator("timezone")
     @classmethod
@@ -72,6 +79,16 @@ class Source(Settings):
             allowed = f"a folder, file or .zip, for source.kind={self.kind}"
             raise contradiction("source.path", "nothing", allowed)
         return self
+
+
+class Catalogue(Settings):
+    """Tracks beside those that were played: their metadata and audio features."""
+
+    path: Places = Field(
+        (), description="CSV or Parquet file of tracks with audio features, a folder of such, or a list"
+    )
+
+    _paths = field_validator("path", mode="before")(_one_or_many)
 
 
 class Simulation(Settings):
@@ -92,7 +109,7 @@ class Store(Settings):
     """Where tables are kept, and the engine's bounds."""
 
     path: Place = Field(Path("data/store"), description="folder of the content-addressed tables")
-    keep: Count = Field(3, description="entries of each step that `gc` keeps, newest first")
+    keep: Count = Field(3, description="newest runs of each step whose entries `gc` keeps")
     memory_limit: str = Field(
         "2GB", pattern=r"^\d+(MB|GB)$", description="DuckDB's memory; beyond it, it spills to disk"
     )
@@ -196,6 +213,9 @@ class Models(Settings):
     min_category_share: float = Field(
         0.001, ge=0, lt=1, description="rarer categories are pooled as other"
     )
+    correction: float = Field(
+        1.0, ge=0, le=1, description="corrected: share of what trees would change in the blend's order"
+    )
     seed: int = Field(7, ge=0, description="seed of every fit")
     lightgbm: LightGBM = LightGBM()
     logistic: Logistic = Logistic()
@@ -272,6 +292,7 @@ class Config(Settings):
         "demo", pattern=r"^[a-z0-9][a-z0-9_-]*$", description="name of the data set; in model names"
     )
     source: Source = Source()
+    catalogue: Catalogue = Catalogue()
     simulation: Simulation = Simulation()
     store: Store = Store()
     labels: Labels = Labels()
@@ -285,9 +306,28 @@ class Config(Settings):
     evaluation: Evaluation = Evaluation()
     audit: Audit = Audit()
     promotion: Promotion = Promotion()
+    monitor: Monitor = Monitor()
+    forget: Forget = Forget()
     tracking: Tracking = Tracking()
     output: Output = Output()
     visualize: Visualize = Visualize()
+    services: Services = Services()
+
+    @model_validator(mode="after")
+    def _without_idle_retrievers(self) -> "Config":
+        """A retriever without what it reads would only add empty columns and rows to every table."""
+        asked = self.retrieval.retrievers
+        idle = {
+            "content": None if self.catalogue.path else "others, or a catalogue.path",
+            "tags": None if self.source.kind in TAGGED else "others, or a source.kind with dated tags",
+        }
+        others = tuple(name for name in asked if idle.get(name) is None)
+        if others != asked:
+            if not others:
+                raise contradiction("retrieval.retrievers", ", ".join(asked), str(idle[asked[0]]))
+            retrieval = self.retrieval.model_copy(update={"retrievers": others})
+            object.__setattr__(self, "retrieval", retrieval)  # frozen for everybody else
+        return self
 
     @property
     def model_name(self) -> str:

@@ -13,6 +13,7 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from schemas import tables
+from tasks.forgotten import NOBODY, Tombstones
 from tasks.validate import check, split_valid
 from tasks.warehouse import Warehouse
 
@@ -21,9 +22,16 @@ BATCH = 1_000_000  # rows validated, gathered and written at a time
 
 @dataclass
 class Tally:
-    """Rows read by table, and the refused ones."""
+    """Rows read by table, and the refused ones.
 
+    Rows of listeners whom ``gone`` names count in ``forgotten`` alone, by table; ``theirs`` are the
+    tracks that they played.
+    """
+
+    gone: Tombstones = NOBODY
     read: dict[str, int] = field(default_factory=dict)
+    forgotten: dict[str, int] = field(default_factory=dict)
+    theirs: set[str] = field(default_factory=set)
     refused: list[pl.DataFrame] = field(
         default_factory=lambda: [pl.DataFrame(schema=tables.columns(tables.Quarantine))]
     )
@@ -54,16 +62,32 @@ class Tally:
 
 
 def valid(warehouse: Warehouse, table: str, tally: Tally) -> Iterator[pl.DataFrame]:
-    """A raw relation's valid rows in batches, in the columns and types of its model."""
+    """A raw relation's valid rows in batches, in the columns and types of its model.
+
+    Rows of forgotten listeners are left out before anything is said of them.
+    """
     model = (tables.SOURCE_TABLES | tables.OTHER_TABLES | tables.CATALOGUE_TABLES)[table]
     tally.read[table] = 0
     for batch in warehouse.connection.table(f"raw_{table}").to_arrow_reader(BATCH):
-        good, refused = split_valid(model, typed(model, cast(pl.DataFrame, pl.from_arrow(batch))))
+        frame = _kept(typed(model, cast(pl.DataFrame, pl.from_arrow(batch))), table, tally)
+        good, refused = split_valid(model, frame)
         if "file" not in good.columns:  # located by the row's place in the batch: make it the table's
             refused = refused.with_columns(pl.col("position") + tally.read[table])
-        tally.read[table] += batch.num_rows
+        tally.read[table] += frame.height
         tally.refused.append(refused)
         yield good
+
+
+def _kept(frame: pl.DataFrame, table: str, tally: Tally) -> pl.DataFrame:
+    """The rows of listeners who were not forgotten; the others are counted."""
+    if not tally.gone or "user_id" not in frame.columns:
+        return frame
+    theirs = pl.col("user_id").is_in(tally.gone.among(frame["user_id"]).implode())
+    left_out = frame.filter(theirs)
+    tally.forgotten[table] = tally.forgotten.get(table, 0) + left_out.height
+    if table == "plays":
+        tally.theirs |= set(left_out["track_id"].drop_nulls().unique())
+    return frame.filter(~theirs.fill_null(value=False))
 
 
 def typed(model: type[pa.DataFrameModel], frame: pl.DataFrame) -> pl.DataFrame:

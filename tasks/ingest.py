@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from schemas import tables
 from schemas.config import Config, Source
 from schemas.errors import InputError
-from tasks import catalogue
+from tasks import catalogue, forgotten
 from tasks.admitted import BATCH, Tally, parquet, typed, valid
 from tasks.sources import READERS
 from tasks.sources.catalogue import files
@@ -93,10 +93,15 @@ def ingest(config: Config, now: datetime, folder: Path) -> dict[str, Any]:
     ``data_end`` (first start and last end in ISO format; first and last ``seq`` without a clock),
     ``catalogue`` (what its files hold, its tracks and how many of them were never played; or None).
 
+    Listeners with a tombstone in the store are left out of every table, and so are tracks that only
+    they played, unless the catalogue has them; ``forgotten`` counts the rows by table. It is there
+    only if the store has tombstones.
+
     Raises ``InputError`` for raw data that is bad as a whole, without a valid play, or with more
     refused plays, or rows of the catalogue, than ``source.max_refused_share``.
     """
-    tally = Tally()
+    gone = forgotten.read(config.store.path)
+    tally = Tally(gone)
     order = None
     with tempfile.TemporaryDirectory(prefix=".scratch-", dir=folder) as name:
         with Warehouse(config.store) as warehouse:
@@ -127,7 +132,8 @@ def ingest(config: Config, now: datetime, folder: Path) -> dict[str, Any]:
     start, end = _bounds(folder / "plays.parquet", clock)
     refused = tally.reasons()
     return {
-        "reader": dict(told),
+        "reader": gone.masked(told) if gone else dict(told),
+        **({"forgotten": tally.forgotten} if gone else {}),
         "clock": clock,
         "read": tally.read,
         "rows": rows,
@@ -171,6 +177,10 @@ def _refuse_too_many(tally: Tally, settings: Source) -> None:
     """Raise ``InputError`` when too few plays are left to go on with."""
     read, refused = tally.read["plays"], _refused_plays(tally)
     where = ", ".join(map(str, settings.path))
+    if read == 0 and tally.forgotten.get("plays"):
+        raise InputError(
+            "no plays in it but those of forgotten listeners", file=where, do="add other listeners'"
+        )
     if read == 0:
         raise InputError("no plays in it", file=where, do="check source.path and source.kind")
     reasons = tally.told("plays")
@@ -206,10 +216,12 @@ def _write_others(
         model = tables.SOURCE_TABLES[table]
         missing = ids.collect(engine="streaming")
         id_ = missing.columns[0]
+        unheard = tally.theirs - set(missing[id_]) if table == "tracks" and tally.theirs else set()
+        only_theirs = pl.col(id_).is_in(pl.Series(sorted(unheard), dtype=pl.String).implode())
         with parquet(folder / f"{table}.parquet", model) as write:
             for good in valid(warehouse, table, tally):
                 missing = missing.join(good, on=id_, how="anti")
-                write(good)
+                write(good.filter(~only_theirs) if unheard else good)
             nulls = [
                 pl.lit(None, dtype).alias(column)
                 for column, dtype in tables.columns(model).items()

@@ -18,6 +18,7 @@ SPEAKS = {
     "near": ("covisit_", "item_knn_", "als_", "linear_", "tags_"),
     "sound": ("content_",),
     "others": ("popular_", "track_", "artist_"),
+    "nobody": (),
 }
 TOLD = 2  # sentences a reason has at most
 KNOWN = 3  # outcomes from which a share says something
@@ -136,11 +137,13 @@ def _sentences(near: str) -> dict[str, pl.Expr]:
                 _times("sound_plays"),
             )
         ),
-        "others": pl.when(pl.col("listeners") == 0)
-        .then(pl.lit("played by nobody yet, found by what it is"))
-        .when(pl.col("listeners") == 1)
+        "others": pl.when(pl.col("listeners") == 1)
         .then(pl.lit("played by one listener"))
-        .otherwise(pl.format("played by {} listeners", "listeners")),
+        .when(pl.col("listeners") > 1)
+        .then(pl.format("played by {} listeners", "listeners")),
+        "nobody": pl.when(pl.col("listeners") == 0).then(
+            pl.lit("played by nobody yet, found by what it is")
+        ),
     }
 
 

@@ -173,8 +173,15 @@ class Registry:
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
+        return self._version_of(name, uri, run_id, tags)
+
+    def _version_of(self, name: str, uri: str, run_id: str, tags: Mapping[str, str]) -> Version:
+        """A version of the model logged at ``models:/<id>``; a server wants the id by itself too."""
+        model = uri.removeprefix("models:/")
         return _version(
-            self.client.create_model_version(name, source=uri, run_id=run_id, tags=dict(tags))
+            self.client.create_model_version(
+                name, source=uri, run_id=run_id, tags=dict(tags), model_id=model
+            )
         )
 
     def publish(
@@ -206,10 +213,8 @@ class Registry:
         ):
             mlflow.log_params(dict(child.parameters))
             uri = self._log_model(child.folder, child.columns, child.name)
-        made = self.client.create_model_version(
-            training.model, source=uri, run_id=run.info.run_id, tags={**linked, KEY: training.key}
-        )
-        return _version(made)
+        tags = {**linked, KEY: training.key}
+        return self._version_of(training.model, uri, run.info.run_id, tags)
 
     def package(
         self, name: str, folder: Path, key: str, ranker: Version, tags: Mapping[str, str]
@@ -272,12 +277,21 @@ class Registry:
             for name, value in tags.items():
                 self.client.set_model_version_tag(version.name, str(version.number), name, value)
 
+    def describe(self, version: Version, text: str) -> None:
+        """Set what MLflow's page of a version says first."""
+        with using(self._settings):
+            self.client.update_model_version(version.name, str(version.number), description=text)
+
     def ranker(self, version: Version, folder: Path) -> Path:
         """Download a version's ranker into ``folder``; returns where it lies."""
         source = f"models:/{version.name}/{version.number}"
         path = Path(self._mlflow.artifacts.download_artifacts(source, dst_path=str(folder)))
         (saved,) = path.rglob("ranker.json")
         return saved.parent
+
+    def measure(self, run_id: str, metrics: Mapping[str, float]) -> None:
+        """Add metrics to a run."""
+        self._mlflow.log_metrics(_finite(metrics), run_id=run_id)
 
     def attach(self, run_id: str, folder: Path, place: str) -> None:
         """Copy a folder's files to the run's artifacts."""

@@ -17,7 +17,7 @@ import polars as pl
 from schemas.config import Config
 from schemas.errors import InputError
 from tasks import audit as auditing
-from tasks import evaluation, featurize, ingest, labels, playlist, simulation, split, training
+from tasks import evaluation, featurize, forgotten, ingest, labels, playlist, simulation, split, training
 from tasks.featurize import History
 from tasks.split import Windows
 from tasks.store import Entry, Store, key
@@ -54,11 +54,13 @@ def ingested(config: Config, made: Entry | None, now: datetime) -> Entry:
     files = ingest.inputs(resolved)
     settings = {"kind", "columns", "max_refused_share", "max_unzipped_mb"}
     read = source.model_dump(mode="json", include=settings)
+    gone = forgotten.read(config.store.path)
 
     def work(folder: Path) -> Mapping[str, Any]:
-        return {**ingest.ingest(resolved, now, folder), "files": files}
+        told = ingest.ingest(resolved, now, folder)
+        return {**told, "files": gone.masked(files) if gone else files}
 
-    name = key(ingest.ingest, files, read)
+    name = key(ingest.ingest, [*files, *(f"without {each}" for each in gone.listeners)], read)
 
     return store(config).once("ingest", name, work)
 
@@ -293,6 +295,8 @@ def past(config: Config, data: Entry, outcomes: Entry, known_until: int | None) 
         clock=data.facts["clock"],
         timezone=config.source.timezone,
         known_until=known_until,
+        audio=data.tables["audio"].path if "audio" in data.tables else None,
+        tags=data.tables["tags"].path if "tags" in data.tables else None,
     )
 
 

@@ -1,0 +1,215 @@
+"""Taking a listener out of what lies in the output folder, where only Encore's own files are touched."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import polars as pl
+
+from tasks import playlists
+from tasks.forgotten import INSTEAD
+from tasks.store import content_digest
+
+LISTENER = ("user_id", "user")  # what the columns with ids of listeners are called
+# Tables with rows by listener: those of others stay.
+TABLES = (
+    "recommendations.parquet", "recommendations.csv", "scored_samples.csv", "top_resume_playlist.csv",
+    "mistakes.csv",
+)  # fmt: skip
+LINEAGE = "recommendations.json"
+# Reports, computed with everybody: of one listener among few, an average tells nearly as much.
+REPORTS = (
+    "RESULTS.md", "feature_importance.csv", "model_comparison.csv", "model_comparison.json",
+    "model_metrics.json", "resume_project_summary.md", "visualization_summary.md", "submission.csv",
+    "EVALUATION.md", "evaluation.json", "MONITOR.md", "monitor.html", "monitor.json", "BACKTEST.md",
+    "backtest.json", "lists_comparison.csv", "recall.csv", "cohorts.csv", "importance.csv",
+    "EXPLORE.md", "explore.html", "figures/dashboard.html", "lists/dashboard.html",
+)  # fmt: skip
+FIGURES = {
+    "figures": (
+        "model_comparison", "feature_importance", "explore_balance", "explore_repeats",
+        "explore_long_tail", "explore_account_age", "explore_hours", "explore_sessions",
+        "explore_plays_per_user", "explore_artists", "explore_missing", "explore_quarantine",
+        "score_distribution", "monitor_drift", "monitor_calibration", "roc", "precision_recall",
+        "calibration", "confusion", "target_by_hour", "target_by_artist", "over_time", "platform_mix",
+    ),
+    "lists": (
+        "ndcg", "accuracy", "recall", "coverage", "long_tail", "confusion", "importance_gain",
+        "importance_shap", "cohorts", "cohort_gains", "precision_recall", "roc", "calibration",
+    ),
+}  # fmt: skip
+# Where the report of a second command goes, and where `staged` writes before it renames.
+BELOW = ("backtest", "monitor", "visualize", "evaluate-v*", ".encore-*")
+PAGE = re.compile(r"listener-\d+\.html")
+SEARCHED = 64 * 1024 * 1024  # bytes of a file of the person's own that are looked into
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """What was done, as paths below the folder; no file's name holds an id."""
+
+    rewritten: list[str]
+    removed: list[str]
+    left: list[str]
+
+
+def holds(folder: Path, ids: Sequence[str]) -> bool:
+    """Whether a published table or playlist is about one of these listeners."""
+    for place in _places(folder):
+        if any(_rows(place / name, ids) for name in TABLES):
+            return True
+        if any(path.is_file() for path in _playlists(place, ids)):
+            return True
+    return False
+
+
+def clean(folder: Path, ids: Sequence[str], at: datetime) -> Cleaned:
+    """Take their rows out of tables, remove their playlists, and reports written before ``at``.
+
+    A report that was written later, and knows nothing of them, stays, unless it names them. Tables
+    are written beside and renamed. Raises ``ValueError`` where a file of Encore's names them still.
+    """
+    rewritten, removed = [], []
+    for place in _places(folder):
+        inner = place.relative_to(folder)
+        for name in TABLES:
+            if _rows(place / name, ids):
+                _without(place / name, ids)
+                rewritten.append(str(inner / name))
+        _correct_lineage(place, ids)
+        own = [path for path in _playlists(place, ids) if path.is_file()]
+        for path in own:
+            path.unlink()
+        if own:
+            removed.append(f"{inner / playlists.FOLDER}: {len(own)} files")
+        for path in _reports(place):
+            if path.stat().st_mtime < at.timestamp() or _named(path, ids):
+                path.unlink()
+                removed.append(str(path.relative_to(folder)))
+    _check(folder, ids)
+    ours = {path for place in _places(folder) for path in _ours(place)}
+    left = [
+        str(path.relative_to(folder))
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path not in ours and _named(path, ids)
+    ]
+    return Cleaned(rewritten, removed, [_plain(name, ids) for name in left])
+
+
+def names(ids: Sequence[str]) -> re.Pattern[str]:
+    """What names them in a text: the id as a word; a short one or a number only as part of a path or
+    in quotes, for as a word it means everything.
+    """
+    either = "|".join(re.escape(each) for each in ids)
+    if all(len(each) > 3 and not each.isdigit() for each in ids):
+        return re.compile(rf"(?<![^\W_])(?:{either})(?![^\W_])")
+    return re.compile(rf"(?<=[/\"])(?:{either})(?=[/\"]|\.(?:zip|json|csv|parquet)\b)")
+
+
+def _check(folder: Path, ids: Sequence[str]) -> None:
+    for place in _places(folder):
+        for path in _ours(place):
+            table = path.name in TABLES
+            if (_rows(path, ids) if table else _named(path, ids)) or _named_after(path, ids):
+                raise ValueError(f"{_plain(str(path), ids)} still names the forgotten listener")
+
+
+def _places(folder: Path) -> Iterator[Path]:
+    """The output folder, and the folders of second reports in it."""
+    yield folder
+    for name in BELOW:
+        yield from sorted(path for path in folder.glob(name) if path.is_dir())
+
+
+def _ours(place: Path) -> Iterator[Path]:
+    """Encore's own files in a folder of reports."""
+    yield from (place / name for name in (*TABLES, LINEAGE) if (place / name).is_file())
+    yield from _reports(place)
+    inside = place / playlists.FOLDER
+    yield from (path for path in inside.glob("*") if playlists.NAMED.fullmatch(path.name))
+
+
+def _reports(place: Path) -> Iterator[Path]:
+    figures = [f"{inner}/{name}.svg" for inner, drawn in FIGURES.items() for name in drawn]
+    yield from (place / name for name in (*REPORTS, *figures) if (place / name).is_file())
+    yield from (path for path in place.glob("lists/pages/*.html") if PAGE.fullmatch(path.name))
+
+
+def _playlists(place: Path, ids: Sequence[str]) -> list[Path]:
+    inside = place / playlists.FOLDER
+    return [inside / f"{playlists.name(each)}.{kind}" for each in ids for kind in ("m3u8", "csv")]
+
+
+def _named_after(path: Path, ids: Sequence[str]) -> bool:
+    return any(path.stem == playlists.name(each) for each in ids)
+
+
+def _named(path: Path, ids: Sequence[str]) -> bool:
+    """Whether a text names them; what is no text is not looked into."""
+    with path.open("rb") as file:
+        content = file.read(SEARCHED)
+    if b"\0" in content[:8192] or path.name in TABLES or path.parent.name == playlists.FOLDER:
+        return False
+    text = content.decode("utf-8", "replace")
+    escaped = [json.dumps(each)[1:-1] for each in ids]
+    return names(tuple(dict.fromkeys((*ids, *escaped)))).search(text) is not None
+
+
+def _scan(path: Path) -> pl.LazyFrame:
+    if path.suffix == ".parquet":
+        return pl.scan_parquet(path)
+    return pl.scan_csv(path, infer_schema=False)  # texts stay as they are
+
+
+def _theirs(path: Path, ids: Sequence[str]) -> pl.Expr | None:
+    """Condition on their rows; None where the table has no column of listeners."""
+    if not path.is_file() or path.stat().st_size == 0:
+        return None
+    there = [name for name in LISTENER if name in _scan(path).collect_schema()]
+    wanted = pl.Series(ids, dtype=pl.String).implode()
+    return pl.any_horizontal(pl.col(there).is_in(wanted)) if there else None
+
+
+def _rows(path: Path, ids: Sequence[str]) -> int:
+    theirs = _theirs(path, ids)
+    if theirs is None:
+        return 0
+    return int(_scan(path).select(theirs.sum()).collect(engine="streaming").item())
+
+
+def _without(path: Path, ids: Sequence[str]) -> None:
+    from tasks.report.files import staged  # loads what draws figures
+
+    theirs = _theirs(path, ids)
+    assert theirs is not None, "only a table with such rows is rewritten"
+    rows = _scan(path).filter(~theirs.fill_null(value=False))
+    with staged(path.parent) as scratch:
+        if path.suffix == ".parquet":
+            rows.sink_parquet(scratch / path.name)
+        else:
+            rows.sink_csv(scratch / path.name)
+
+
+def _correct_lineage(place: Path, ids: Sequence[str]) -> None:
+    """Rows and digest of the table that is there now; no raw file's name names them."""
+    from tasks.report.files import staged, write_text
+
+    path, table = place / LINEAGE, place / TABLES[0]
+    if not (path.is_file() and table.is_file()):
+        return
+    told = json.loads(path.read_text(encoding="utf-8"))
+    rows, digest = content_digest(table)
+    files = [names(ids).sub(INSTEAD, each) for each in told["raw_files"]]
+    corrected = told | {"rows": rows, "digest": digest, "raw_files": files}
+    if corrected != told:
+        with staged(place) as scratch:
+            write_text(scratch / LINEAGE, json.dumps(corrected, indent=1))
+
+
+def _plain(name: str, ids: Sequence[str]) -> str:
+    return names(ids).sub(INSTEAD, name)
