@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import shutil
@@ -28,7 +27,6 @@ COMMANDS = [
 ]
 FLOW = [line for line in COMMANDS if line.startswith("python -m flows ")]
 MAKE = [line for line in COMMANDS if line.startswith("make ")]
-SERVER = [line for line in COMMANDS if re.search(r"(mlflow|prefect) server", line)]
 OTHER = {". .venv/bin/activate": ".venv/bin/activate", "pre-commit install": ".venv/bin/pre-commit"}
 
 
@@ -56,7 +54,7 @@ def setting_rows() -> list[str]:
 
 def test_every_command_is_of_a_kind_that_is_checked_here() -> None:
     assert len(set(COMMANDS)) == len(COMMANDS)
-    assert set(COMMANDS) == {*FLOW, *MAKE, *SERVER, *OTHER}
+    assert set(COMMANDS) == {*FLOW, *MAKE, *OTHER}
     assert {"make run", "make test"} <= set(MAKE)
 
 
@@ -116,21 +114,6 @@ def test_make_knows_the_target(command: str) -> None:
         assert "-m pytest" in told.stdout
 
 
-@pytest.mark.parametrize("command", SERVER)
-def test_servers_take_these_options(command: str) -> None:
-    words = [word for word in shlex.split(command) if not re.match(r"[A-Z_]+=", word)]
-    options = [word for word in words if word.startswith("--")]
-    verbs = [word for word in words[1:] if word in ("server", "start")]
-    program = ROOT / ".venv" / "bin" / words[0]
-    told = subprocess.run(
-        [str(program), *verbs, "--help"], capture_output=True, text=True, timeout=120,
-        env=os.environ | {"COLUMNS": "200"},
-    )  # fmt: skip
-    assert told.returncode == 0, told.stderr
-    for option in options:
-        assert option in told.stdout
-
-
 @pytest.mark.parametrize("command", OTHER)
 def test_what_a_shell_is_told_to_use_is_installed(command: str) -> None:
     assert (ROOT / OTHER[command]).is_file()
@@ -146,11 +129,16 @@ def shell(
     shutil.copytree(simulated.store, home / "store")
     shutil.copy(simulated.folder / "mlflow.db", home)
     here = replace(simulated, folder=home)
+    tracks = pl.read_parquet(simulated.entry("ingest") / "tracks.parquet")
+    unheard = tracks.select(name=pl.col("name") + " again", artist="artist", energy=0.5)
+    (home / "catalogue").mkdir()
+    unheard.write_csv(home / "catalogue" / "tracks.csv")
     # in place of a person's own data; a .zip for a .zip
     export = simulated.entry("world") / "export"
     own = {
         Path("my_spotify_data.zip"): shutil.make_archive(str(home / "spotify"), "zip", export),
         Path("kkbox"): simulated_kkbox.entry("world") / "export",
+        Path("catalogue"): home / "catalogue",
         Path("hetrec"): hetrec(simulated.entry("ingest") / "plays.parquet", home / "hetrec"),
     }
 
@@ -164,6 +152,7 @@ def shell(
         moved = [*here.overrides, "split.min_rows=50", f"output.dir={home / told.output.dir}"]
         moved += ["lists.training_windows=1", "lists.horizon_days=28"]
         moved += [f"source.path={own[path]}" for path in told.source.path]
+        moved += [f"catalogue.path={own[path]}" for path in told.catalogue.path]
         if told.visualize.scored_samples:
             moved.append(f"visualize.scored_samples={home / told.visualize.scored_samples}")
         return main([*words, *(word for setting in moved for word in ("--set", setting))])
