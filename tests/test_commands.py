@@ -16,13 +16,7 @@ from tasks.promotion import Decision
 from tasks.registry import Version
 
 ROOT = Path(__file__).resolve().parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 SERVER = re.compile(r"(mlflow|prefect) (server|db upgrade)")
-
-
-def test_readme_tells_the_same_commands() -> None:
-    told = [line for line in README.splitlines() if SERVER.search(line)]
-    assert told == [commands.mlflow_server("sqlite:///mlflow.db"), commands.prefect_server()]
 
 
 def test_every_command_opts_out_of_all_that_encore_itself_does() -> None:
