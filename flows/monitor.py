@@ -9,8 +9,9 @@ from prefect.events import emit_event
 from flows import artifacts, steps
 from flows.ingest import prepared
 from schemas.config import Config
-from tasks import monitoring, monitoring_report, reporting, stages
-from tasks.monitoring_verdict import PAYS
+from tasks import reporting, stages
+from tasks.monitoring import comparison, report
+from tasks.monitoring.verdict import PAYS
 
 DRIFT = "encore.drift.reported"  # an automation may start a retrain on it
 
@@ -26,13 +27,13 @@ def monitor(config: Config = Config()) -> dict[str, Any]:  # noqa: B008 - the fo
     now = datetime.now(UTC)
     reporting.writable(config)
     stages.of_plays(config)
-    monitoring.watched(config)  # before minutes are spent
+    comparison.watched(config)  # before minutes are spent
     entries = prepared(config)
     made = steps.monitor(config, entries["ingest"], entries["labels"], now)
     run = steps.record_monitor(config, made)
     folder, told = steps.publish_monitor(config, entries["ingest"], made, now)
     artifacts.monitored(told)
-    numbers = monitoring_report.payload(made)
+    numbers = report.payload(made)
     if numbers["verdict"] == PAYS:
         dataset = {"prefect.resource.id": f"encore.dataset.{config.dataset}"}
         emit_event(DRIFT, resource=dataset, payload={**numbers, "target": config.labels.target})

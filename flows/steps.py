@@ -24,8 +24,6 @@ from tasks import (
     forgetting,
     list_promotion,
     list_reports,
-    monitoring,
-    monitoring_report,
     other_reports,
     promotion,
     registered,
@@ -34,6 +32,8 @@ from tasks import (
     tracking,
     two_stage,
 )
+from tasks.monitoring import comparison
+from tasks.monitoring import report as monitoring_report
 from tasks.split import Span
 from tasks.store import Entry
 
@@ -145,7 +145,7 @@ report = step("report", reporting.written)
 publish = step("publish", reporting.published)
 evaluate_registered = step("evaluate", registered.scored, "registered model")
 publish_evaluation = step("publish", other_reports.evaluated, "evaluation")
-monitor = step("monitor", monitoring.compared)
+monitor = step("monitor", comparison.compared)
 record_monitor = step("record", monitoring_report.noted, "comparison")
 publish_monitor = step("publish", monitoring_report.published, "comparison")
 explore = step("explore", other_reports.explored)

@@ -18,9 +18,9 @@ from tasks.metrics.binary import Interval
 from tasks.metrics.bootstrap import drawn
 from tasks.metrics.drift import Drift, codes, counted, drift, learned, stability
 from tasks.metrics.recalibration import calibration, difference, entropy
-from tasks.monitoring_features import grade
-from tasks.monitoring_verdict import NO_REASON, PAYS, TOO_LITTLE, reasons, verdict
-from tasks.monitoring_windows import DAY, stretches
+from tasks.monitoring.features import grade
+from tasks.monitoring.verdict import NO_REASON, PAYS, TOO_LITTLE, reasons, verdict
+from tasks.monitoring.windows import DAY, stretches
 
 USERS, EACH = 60, 40
 

@@ -31,7 +31,7 @@ Rows = list[list[str]]
 
 @dataclass(frozen=True)
 class Monitored:
-    """What is told of one comparison; ``facts`` are those of ``tasks.monitoring.compared``.
+    """What is told of one comparison; ``facts`` are those of ``tasks.monitoring.comparison.compared``.
 
     ``moments`` are edges by name (UTC, or rows without a clock), ``gap`` how long the newest play is
     ago, in words.

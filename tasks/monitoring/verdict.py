@@ -44,8 +44,8 @@ def reasons(
     """The reasons in the order of their weight: skill, probabilities, features, labels.
 
     ``new`` is the number of rows since training, ``seen`` whether the newest stretch is itself of
-    training, ``labels`` (new, trained on), ``features`` the rows of ``monitoring_features.drifted``
-    and ``model`` the facts of ``monitoring_model.matured``, None where too few labels have matured.
+    training, ``labels`` (new, trained on), ``features`` the rows of ``features.drifted``
+    and ``model`` the facts of ``model.matured``, None where too few labels have matured.
     """
     return [
         *_model(labels[0], model, settings),

@@ -13,9 +13,11 @@ import polars as pl
 
 from schemas.config import Config
 from schemas.errors import InputError
-from tasks import monitoring_features, monitoring_model, promotion, split, stages, training
-from tasks.monitoring_verdict import reasons, verdict
-from tasks.monitoring_windows import Stretches, stretches
+from tasks import promotion, split, stages, training
+from tasks.monitoring.features import drifted
+from tasks.monitoring.model import matured
+from tasks.monitoring.verdict import reasons, verdict
+from tasks.monitoring.windows import Stretches, stretches
 from tasks.ranking.boosting import Boosting
 from tasks.registry import Registry, Version
 from tasks.store import Entry, Store, key
@@ -63,9 +65,7 @@ def compared(config: Config, data: Entry, outcomes: Entry, now: datetime) -> Ent
         for window in ((trained, windows["end"]), (windows["start"], trained))
     )
     enough = labels[0] >= max(config.monitor.min_rows, config.split.min_rows)
-    scored, model = (
-        monitoring_model.matured(config, data, outcomes, version, now) if enough else (None, None)
-    )
+    scored, model = matured(config, data, outcomes, version, now) if enough else (None, None)
     inputs = [*stages.digests(features, "features"), *stages.digests(data, "plays")]
     read = {
         "model": [version.name, version.number, version.run_id],
@@ -76,7 +76,7 @@ def compared(config: Config, data: Entry, outcomes: Entry, now: datetime) -> Ent
 
     def work(folder: Path) -> Mapping[str, Any]:
         columns = training.columns(table, clock)
-        rows, unit, units = monitoring_features.drifted(table, columns, gains, cut, clock, config)
+        rows, unit, units = drifted(table, columns, gains, cut, clock, config)
         told = reasons(cut.new, cut.seen, (labels[0], labels[1]), rows, model, config.monitor)
         if scored is not None:
             scored_plays = pl.scan_parquet(scored.tables["scored"].path)

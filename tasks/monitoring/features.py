@@ -13,7 +13,7 @@ import polars as pl
 from schemas.config import Config
 from tasks.metrics import drift
 from tasks.metrics.bootstrap import blocks, drawn
-from tasks.monitoring_windows import DAY, Stretches
+from tasks.monitoring.windows import DAY, Stretches
 from tasks.ranking.protocol import Column
 
 # A stretch shorter than a year never has all the months of training: no reason to train again.

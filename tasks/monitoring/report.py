@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from schemas.config import Config
-from tasks.monitoring_windows import DAY
+from tasks.monitoring.windows import DAY
 from tasks.registry import KEY, Registry
 from tasks.report.text import count
 from tasks.report.words import WORDS
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def published(config: Config, data: Entry, made: Entry, now: datetime) -> tuple[Path, Monitored]:
-    """Write the report of ``tasks.monitoring.compared``; returns the folder and what it says.
+    """Write the report of ``tasks.monitoring.comparison.compared``; returns the folder and what it says.
 
     That is ``output.dir``, or ``monitor`` in it where the report of another command lies there.
     ``now`` counts for one number alone: how long before this run the newest play is.

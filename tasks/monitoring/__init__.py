@@ -1,0 +1,1 @@
+"""The newest plays against what the champion was trained on; whether retraining pays."""
