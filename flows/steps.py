@@ -21,7 +21,6 @@ from flows import artifacts
 from schemas.config import Config
 from schemas.errors import InputError
 from tasks import (
-    forgetting,
     list_promotion,
     list_reports,
     other_reports,
@@ -32,6 +31,7 @@ from tasks import (
     tracking,
     two_stage,
 )
+from tasks.forgetting import removal
 from tasks.monitoring import comparison
 from tasks.monitoring import report as monitoring_report
 from tasks.split import Span
@@ -151,7 +151,7 @@ publish_monitor = step("publish", monitoring_report.published, "comparison")
 explore = step("explore", other_reports.explored)
 visualize = step("visualize", other_reports.redrawn)
 sweep = step("sweep", stages.swept)
-forget = step("forget", forgetting.forget)
+forget = step("forget", removal.forget)
 tune_als = step("tune", two_stage.als_tuned, "als")
 evaluate_lists = step("evaluate", two_stage.lists_evaluated, "lists")
 refit_lists = step("fit", two_stage.lists_refitted, "lists on all")

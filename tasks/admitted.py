@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from schemas import tables
-from tasks.forgotten import NOBODY, Tombstones
+from tasks.forgetting.tombstones import NOBODY, Tombstones
 from tasks.validate import check, split_valid
 from tasks.warehouse import Warehouse
 

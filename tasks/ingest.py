@@ -18,8 +18,9 @@ import pyarrow.parquet as pq
 from schemas import tables
 from schemas.config import Config, Source
 from schemas.errors import InputError
-from tasks import catalogue, forgotten
+from tasks import catalogue
 from tasks.admitted import BATCH, Tally, parquet, typed, valid
+from tasks.forgetting import tombstones
 from tasks.sources import READERS
 from tasks.sources.catalogue import files
 from tasks.store import digest_files
@@ -100,7 +101,7 @@ def ingest(config: Config, now: datetime, folder: Path) -> dict[str, Any]:
     Raises ``InputError`` for raw data that is bad as a whole, without a valid play, or with more
     refused plays, or rows of the catalogue, than ``source.max_refused_share``.
     """
-    gone = forgotten.read(config.store.path)
+    gone = tombstones.read(config.store.path)
     tally = Tally(gone)
     order = None
     with tempfile.TemporaryDirectory(prefix=".scratch-", dir=folder) as name:

@@ -17,8 +17,9 @@ import polars as pl
 from schemas.config import Config
 from schemas.errors import InputError
 from tasks import audit as auditing
-from tasks import evaluation, featurize, forgotten, ingest, labels, playlist, simulation, split, training
+from tasks import evaluation, featurize, ingest, labels, playlist, simulation, split, training
 from tasks.featurize import History
+from tasks.forgetting import tombstones
 from tasks.split import Windows
 from tasks.store import Entry, Store, key
 from tasks.warehouse import Warehouse
@@ -54,7 +55,7 @@ def ingested(config: Config, made: Entry | None, now: datetime) -> Entry:
     files = ingest.inputs(resolved)
     settings = {"kind", "columns", "max_refused_share", "max_unzipped_mb"}
     read = source.model_dump(mode="json", include=settings)
-    gone = forgotten.read(config.store.path)
+    gone = tombstones.read(config.store.path)
 
     def work(folder: Path) -> Mapping[str, Any]:
         told = ingest.ingest(resolved, now, folder)

@@ -17,15 +17,9 @@ import pytest
 from schemas.config import Config
 from schemas.errors import InputError
 from schemas.loading import load
-from tasks import (
-    forgetting,
-    forgetting_published,
-    forgetting_registry,
-    forgotten,
-    playlists,
-    stages,
-)
-from tasks.forgetting import forget
+from tasks import playlists, stages
+from tasks.forgetting import published, registered, removal, tombstones
+from tasks.forgetting.removal import forget
 from tasks.registry import Registry
 from tasks.store import Entry
 from tests.made import training
@@ -255,8 +249,8 @@ def test_killed_at_any_step_the_same_command_ends_it(
         return run
 
     owner = {
-        "bury": forgotten, "clean": forgetting_published, "mask": forgetting_registry,
-        "clear": forgetting,
+        "bury": tombstones, "clean": published, "mask": registered,
+        "clear": removal,
     }[last]  # fmt: skip
     with monkeypatch.context() as patched:
         patched.setattr(owner, last, dying(getattr(owner, last)))
@@ -267,7 +261,7 @@ def test_killed_at_any_step_the_same_command_ends_it(
     assert again["listener"].startswith("was forgotten before")
     assert not holding(place.store.path, ANN)
     assert not (place.output.dir / "RESULTS.md").exists()
-    assert not forgetting_published.holds(place.output.dir, (ANN,))
+    assert not published.holds(place.output.dir, (ANN,))
 
 
 def test_doing_it_again_keeps_what_was_made_without_them(place: Config) -> None:
@@ -291,22 +285,19 @@ def test_tombstones_name_nobody_and_salts_differ(place: Config, tmp_path: Path) 
     forget(place, datetime.now(UTC))
     text = (place.store.path / "forgotten.json").read_text()
     assert ANN not in text
-    known = forgotten.read(place.store.path)
+    known = tombstones.read(place.store.path)
     assert known.of(ANN) is not None
     assert known.of(BOB) is None
     other = tmp_path / "elsewhere"
-    forgotten.bury(other, ANN, [], [], NOW)
-    assert set(forgotten.read(other).listeners) != set(known.listeners)
-    forgotten.bury(other, BOB, ["d"], [], NOW)
-    assert forgotten.read(other).of(ANN) is not None  # the first is not lost
+    tombstones.bury(other, ANN, [], [], NOW)
+    assert set(tombstones.read(other).listeners) != set(known.listeners)
+    tombstones.bury(other, BOB, ["d"], [], NOW)
+    assert tombstones.read(other).of(ANN) is not None  # the first is not lost
 
 
 def test_a_short_id_is_no_word_in_texts(place: Config, tmp_path: Path) -> None:
     config = configured(tmp_path, tmp_path / "raw", user=CY)
-    assert (
-        forgetting_published.names((CY,)).sub("_", f'{CY} of 0/raw/{CY}/a "{CY}"')
-        == '7 of 0/raw/_/a "_"'
-    )
+    assert published.names((CY,)).sub("_", f'{CY} of 0/raw/{CY}/a "{CY}"') == '7 of 0/raw/_/a "_"'
     forget(config, datetime.now(UTC))
     users = pl.read_parquet(ingested(config).tables["users"].path)["user_id"].to_list()
     assert users == [ANN, BOB]

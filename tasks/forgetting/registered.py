@@ -11,8 +11,8 @@ from urllib.parse import unquote, urlparse
 
 import polars as pl
 
-from tasks.forgetting_published import names
-from tasks.forgotten import INSTEAD, Tombstone
+from tasks.forgetting.published import names
+from tasks.forgetting.tombstones import INSTEAD, Tombstone
 from tasks.registry import Registry
 
 OURS = "encore-"

@@ -12,7 +12,7 @@ from pathlib import Path
 import polars as pl
 
 from tasks import playlists
-from tasks.forgotten import INSTEAD
+from tasks.forgetting.tombstones import INSTEAD
 from tasks.store import content_digest
 
 LISTENER = ("user_id", "user")  # what the columns with ids of listeners are called

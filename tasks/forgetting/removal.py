@@ -20,9 +20,7 @@ import polars as pl
 
 from schemas.config import Config
 from schemas.errors import InputError
-from tasks import forgetting_published as published
-from tasks import forgetting_registry as registered
-from tasks import forgotten
+from tasks.forgetting import published, registered, tombstones
 from tasks.registry import Registry
 from tasks.store import in_use
 from tasks.tracking_store import using
@@ -60,7 +58,7 @@ def forget(config: Config, now: datetime) -> dict[str, Any]:
 def _forget(config: Config, ids: tuple[str, ...], registry: Registry, now: datetime) -> dict[str, Any]:
     store, folder = config.store.path, config.output.dir
     held = search(store, ids)
-    before = forgotten.read(store).of(ids[0])
+    before = tombstones.read(store).of(ids[0])
     recommenders = registered.holding(registry, ids)
     if before is None and not (held.with_them or recommenders or published.holds(folder, ids)):
         raise InputError(
@@ -69,7 +67,7 @@ def _forget(config: Config, ids: tuple[str, ...], registry: Registry, now: datet
             do="check the id, store.path and output.dir; ingest first if they were never ingested",
         )  # fmt: skip
     at = before.at if before and not held.with_them else now
-    tomb = forgotten.bury(store, ids[0], held.with_them, held.without, at)
+    tomb = tombstones.bury(store, ids[0], held.with_them, held.without, at)
     out = published.clean(folder, ids, tomb.at)
     deleted = registered.delete(registry, recommenders)
     masked = registered.mask(registry, ids)

@@ -1,0 +1,1 @@
+"""Forgetting a listener, and keeping them forgotten."""
