@@ -103,9 +103,9 @@ class Store:
                     if path.is_file()
                 },
             }
-            _write_durably(folder / "entry.json", json.dumps(entry, indent=1, sort_keys=True))
+            write_durably(folder / "entry.json", json.dumps(entry, indent=1, sort_keys=True))
             final = parent / key
-            with _alone(parent):
+            with alone(parent):
                 if self.find(step, key) is None:  # else another run came first, and is being read
                     if final.exists():  # broken
                         shutil.rmtree(final)
@@ -220,7 +220,8 @@ def _table(path: Path) -> Table:
     return Table(path.stem, path, rows, digest)
 
 
-def _write_durably(path: Path, text: str) -> None:
+def write_durably(path: Path, text: str) -> None:
+    """Write a file so that it survives a power cut."""
     with path.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
@@ -228,8 +229,8 @@ def _write_durably(path: Path, text: str) -> None:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Only one process at a time puts an entry into ``folder``; the lock ends with the process."""
+def alone(folder: Path) -> Iterator[None]:
+    """Only one process at a time works in ``folder``; the lock ends with the process."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)

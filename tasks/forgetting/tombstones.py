@@ -7,14 +7,12 @@ ingest does; nothing less would keep a listener out.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import secrets
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePosixPath
@@ -23,6 +21,7 @@ from typing import Any
 import polars as pl
 
 from schemas.errors import InputError
+from tasks.store import alone, write_durably
 
 FILE = "forgotten.json"
 INSTEAD = "forgotten"  # stands where a name of theirs stood
@@ -123,7 +122,7 @@ def bury(store: Path, user_id: str, held: Iterable[str], free: Iterable[str], at
     """
     try:
         store.mkdir(parents=True, exist_ok=True)
-        with _alone(store):
+        with alone(store):
             known = read(store)
             known = known if known.salt else Tombstones(secrets.token_hex(32), {})
             before = known.of(user_id) or Tombstone(at, frozenset(), frozenset())
@@ -147,24 +146,10 @@ def _write(path: Path, known: Tombstones) -> None:
         },
     }
     beside = path.with_name(f".{path.name}.new")
-    with beside.open("w", encoding="utf-8") as file:
-        json.dump(told, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
+    write_durably(beside, json.dumps(told, indent=1))
     beside.replace(path)
     folder = os.open(path.parent, os.O_RDONLY)  # the rename itself must survive a power cut
     try:
         os.fsync(folder)
     finally:
         os.close(folder)
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Only one process at a time adds a tombstone; the lock ends with the process."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
