@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from flows import artifacts, steps
 from flows.ingest import prepared
 from schemas.config import Config
-from tasks import list_promotion, list_reports, two_stage
 from tasks.promotion import Decision
 from tasks.registry import Child, Training, Version
 from tasks.store import Entry
+from tasks.two_stage import promotion, reports, stages
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,10 @@ class Listed:
 
 def judged(config: Config, data: Entry, labels: Entry) -> Judged:
     """Steps up to the evaluated lists."""
-    spans, training = two_stage.spans(config, data), config.lists.training_windows
-    if two_stage.tunes(config):
+    spans, training = stages.spans(config, data), config.lists.training_windows
+    if stages.tunes(config):
         tuned = steps.tune_als(config, data, labels, spans[: training + 1])
-        config = two_stage.with_als(config, tuned)
+        config = stages.with_als(config, tuned)
     windows = [
         steps.candidates(config, data, labels, span, number < training, number)
         for number, span in enumerate(spans)
@@ -78,14 +78,14 @@ def refitted(config: Config, done: Judged) -> Entry:
 def promoted(config: Config, done: Listed) -> Decision:
     """Compare the challenger with the champion's recipe on the same windows."""
     own = done.judged
-    now, theirs = list_promotion.champion(config, own.data.facts["clock"])
-    same = list_reports.recipe(theirs) == list_reports.recipe(config)
+    now, theirs = promotion.champion(config, own.data.facts["clock"])
+    same = reports.recipe(theirs) == reports.recipe(config)
     rival = own if now is None or same else judged(theirs, own.data, own.labels)
 
     def publishable() -> Child:
         columns = done.training.children[0].columns
         fitted = refitted(config, own)
-        return list_reports.child(config.lists.champion_candidate, fitted, columns, {})
+        return reports.child(config.lists.champion_candidate, fitted, columns, {})
 
     decision = steps.promote_lists(
         config, done.training, done.challenger, own.evaluation,

@@ -8,11 +8,12 @@ from prefect import flow
 from flows import artifacts, steps
 from flows.lists import Listed, judged, listed, promoted, refitted
 from schemas.config import Config
-from tasks import list_promotion, reporting
+from tasks import reporting
 from tasks.promotion import Decision
-from tasks.recommend import shown
 from tasks.registry import Version
 from tasks.store import Entry
+from tasks.two_stage import promotion as list_promotion
+from tasks.two_stage.recommend import shown
 
 SHOWN = 3  # users whose lists are printed
 

@@ -7,7 +7,7 @@ from prefect import flow
 from flows import artifacts, steps
 from flows.ingest import prepared
 from schemas.config import Config
-from tasks import two_stage
+from tasks.two_stage import stages
 
 
 @flow(
@@ -20,5 +20,5 @@ def similar(config: Config = Config()) -> dict[str, Any]:  # noqa: B008 - the fo
     """The tracks nearest to ``similar.track``, by sessions or by listeners."""
     entries = prepared(config)
     near = steps.neighbours(config, entries["ingest"], entries["labels"])
-    track, table = two_stage.similar(config, entries["ingest"], near)
+    track, table = stages.similar(config, entries["ingest"], near)
     return {"track": track, "table": table}

@@ -20,22 +20,15 @@ from prefect.states import Completed
 from flows import artifacts
 from schemas.config import Config
 from schemas.errors import InputError
-from tasks import (
-    list_promotion,
-    list_reports,
-    other_reports,
-    promotion,
-    registered,
-    reporting,
-    stages,
-    tracking,
-    two_stage,
-)
+from tasks import other_reports, promotion, registered, reporting, stages, tracking
 from tasks.forgetting import removal
 from tasks.monitoring import comparison
 from tasks.monitoring import report as monitoring_report
 from tasks.split import Span
 from tasks.store import Entry
+from tasks.two_stage import promotion as list_promotion
+from tasks.two_stage import reports
+from tasks.two_stage import stages as two_stage
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -158,12 +151,12 @@ refit_lists = step("fit", two_stage.lists_refitted, "lists on all")
 candidates_at_end = step("candidates", two_stage.at_end, "at the end")
 neighbours = step("neighbours", two_stage.neighbouring)
 recommend = step("recommend", two_stage.recommended)
-record_lists = step("record", list_reports.recorded, "lists")
+record_lists = step("record", reports.recorded, "lists")
 promote_lists = step("promote", list_promotion.decided, "lists")
-publish_lists = step("publish", list_reports.published, "lists")
+publish_lists = step("publish", reports.published, "lists")
 package = step("package", two_stage.packaged)
-register_package = step("publish", list_reports.packaged, "recommender")
-publish_backtest = step("publish", list_reports.backtested, "backtest")
+register_package = step("publish", reports.packaged, "recommender")
+publish_backtest = step("publish", reports.backtested, "backtest")
 
 
 def candidates(

@@ -247,7 +247,7 @@ class Registry:
         with self._mlflow.start_run(run_id=run_id):
             info = self._mlflow.pyfunc.log_model(
                 name="recommender",
-                python_model=str(ROOT / "tasks" / "recommender_served.py"),
+                python_model=str(ROOT / "tasks" / "two_stage" / "served.py"),
                 artifacts={"recommender": str(folder)},
                 code_paths=[str(ROOT / "tasks"), str(ROOT / "schemas")],
                 signature=ModelSignature(asked),

@@ -17,11 +17,12 @@ import pytest
 from schemas.config import Config
 from schemas.errors import InputError
 from schemas.loading import load
-from tasks import playlists, stages
+from tasks import stages
 from tasks.forgetting import published, registered, removal, tombstones
 from tasks.forgetting.removal import forget
 from tasks.registry import Registry
 from tasks.store import Entry
+from tasks.two_stage import playlists
 from tests.made import training
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -216,7 +217,7 @@ def test_nothing_of_them_is_left_and_everything_of_others_is(
 
 def tiny(folder: Path) -> Path:
     """In place of Encore's code, which MLflow would copy and load with each recommender."""
-    (folder / "tasks").mkdir(parents=True)
+    (folder / "tasks" / "two_stage").mkdir(parents=True)
     (folder / "schemas").mkdir()
     text = (
         "import mlflow\n"
@@ -225,7 +226,7 @@ def tiny(folder: Path) -> Path:
         "        return model_input\n"
         "mlflow.models.set_model(Served())\n"
     )
-    (folder / "tasks" / "recommender_served.py").write_text(text)
+    (folder / "tasks" / "two_stage" / "served.py").write_text(text)
     (folder / "tasks" / "__init__.py").write_text("")
     (folder / "schemas" / "__init__.py").write_text("")
     return folder

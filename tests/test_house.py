@@ -17,9 +17,9 @@ ROOT = Path(__file__).resolve().parents[1]
 HEAVY = ("altair", "lightgbm", "mlflow", "numba", "prefect", "scipy", "sklearn", "vl_convert")
 # What may load them when imported, and is itself imported only by those who are about to use it.
 LOADING = re.compile(
-    r"flows(?!\.__main__$)(\..+)?|tasks\.asof|tasks\.recommender_served|tasks\.metrics\.kernels|tasks\.ranking\.(forest_kernels|served)"
+    r"flows(?!\.__main__$)(\..+)?|tasks\.asof|tasks\.two_stage\.served|tasks\.metrics\.kernels|tasks\.ranking\.(forest_kernels|served)"
     r"|tasks\.simulation\.(kernel|kkbox|schedule|spotify|world)"
-    r"|tasks\.retrieval\.(kernels|topk|topk_kernels|als|linear)|tasks\.(list_promotion|list_reports|other_reports|reporting)|tasks\.report\.(?!(content|text|verdict|words)$).+"
+    r"|tasks\.retrieval\.(kernels|topk|topk_kernels|als|linear)|tasks\.(other_reports|reporting|two_stage\.(promotion|reports))|tasks\.report\.(?!(content|text|verdict|words)$).+"
 )
 LOCKED = re.compile(r"([a-z0-9][a-z0-9.-]*)==[^ ;]+( ; [^\\]+)? \\")
 WATCHED = ("os.mkdir", "socket.connect", "sqlite3.connect", "subprocess.Popen")

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import polars as pl
 
-from tasks import playlists
 from tasks.forgetting.tombstones import INSTEAD
 from tasks.store import content_digest
+from tasks.two_stage import playlists
 
 LISTENER = ("user_id", "user")  # what the columns with ids of listeners are called
 # Tables with rows by listener: those of others stay.

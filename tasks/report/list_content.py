@@ -19,7 +19,7 @@ ATTRIBUTES = {
 
 @dataclass(frozen=True)
 class Told:
-    """What is drawn: an evaluation's facts and tables (``tasks.lists_evaluation``).
+    """What is drawn: an evaluation's facts and tables (``tasks.two_stage.evaluation``).
 
     ``candidate`` is the ranker that recommends, ``rankers`` all of them.
     """

@@ -26,12 +26,13 @@ def lists(folder: Path, threads: int) -> dict[str, Any]:
     """Seconds to featurize, to score and cut, and LightGBM's own on the same rows as a matrix."""
     import numpy as np
 
-    from tasks import candidates, featurize, moments
-    from tasks import lists as second
-    from tasks.candidates import known_at
-    from tasks.lists_evaluation import scored
+    from tasks import featurize, moments
     from tasks.ranking import boosting
     from tasks.ranking.protocol import Column, Task
+    from tasks.two_stage import candidates
+    from tasks.two_stage import lists as second
+    from tasks.two_stage.candidates import known_at
+    from tasks.two_stage.evaluation import scored
     from tasks.warehouse import Warehouse
 
     paths = {name: folder / f"{name}.parquet" for name in ("plays", "tracks", "users", "errors")}

@@ -17,11 +17,13 @@ import polars as pl
 
 from schemas.config import Config
 from schemas.loading import load
-from tasks import als_tuning, stages, two_stage
+from tasks import stages
 from tasks.metrics.lists import ACCURACY
 from tasks.metrics.means import resampled_means
 from tasks.split import Span
 from tasks.store import Entry
+from tasks.two_stage import als_tuning
+from tasks.two_stage import stages as two_stage
 from tasks.warehouse import Warehouse
 
 QUARTERS = [(year, month) for year in range(2005, 2012) for month in (1, 4, 7, 10)]

@@ -64,7 +64,7 @@ def main() -> None:
 
 def _alone(folder: Path) -> tuple[list[float], list[str]]:
     """Milliseconds of answers without a server, and the users asked about."""
-    from tasks.recommender import load
+    from tasks.two_stage.recommender import load
 
     recommender = load(folder)
     users = list(recommender.place)

@@ -20,11 +20,12 @@ import pytest
 from schemas import config, tables
 from schemas.config import Config, Output, Store
 from schemas.two_stage import Lists, Retrieval
-from tasks import list_reports, lists_evaluation
 from tasks.ranking.protocol import REST
 from tasks.registry import Version
 from tasks.report import backtest, listener
 from tasks.store import Entry, Table
+from tasks.two_stage import evaluation as lists_evaluation
+from tasks.two_stage import reports
 from tests.report.conftest import NASTY, table
 
 USERS, TRACKS = 40, 12
@@ -139,7 +140,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     )
     window = {"candidates": place, "lightgbm": place}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tasks.lists.load", lambda path: Told())
+        patch.setattr("tasks.two_stage.lists.load", lambda path: Told())
         made = folder / "judged"
         made.mkdir()
         facts = lists_evaluation.evaluate({CUTOFF: window}, ("lightgbm",), paths, settings, made)
@@ -159,7 +160,7 @@ def handles(folder: Path) -> dict[str, Table]:
 
 @pytest.fixture(scope="module")
 def out(world: World) -> Path:
-    folder, verdict = list_reports.backtested(world.settings, world.data, world.judged)
+    folder, verdict = reports.backtested(world.settings, world.data, world.judged)
     assert "retriever" in verdict
     return folder
 
@@ -258,13 +259,13 @@ def test_what_is_no_longer_true_goes(world: World, out: Path) -> None:
     fewer = world.settings.model_copy(
         update={"lists": world.settings.lists.model_copy(update={"pages": 0})}
     )
-    folder, _ = list_reports.backtested(fewer, world.data, world.judged)
+    folder, _ = reports.backtested(fewer, world.data, world.judged)
     assert not (folder / "lists/importance_gain.svg").exists()
     assert not list(folder.glob("lists/pages/*.html"))
     assert (folder / "lists/mine.txt").read_text() == "somebody's own"
     assert "Sample listeners" not in (folder / "lists/dashboard.html").read_text(encoding="utf-8")
     (folder / "lists/mine.txt").unlink()
-    list_reports.backtested(world.settings, world.data, world.judged)
+    reports.backtested(world.settings, world.data, world.judged)
 
 
 def test_the_report_of_plays_in_the_same_folder_stays(world: World, tmp_path: Path) -> None:
@@ -272,7 +273,7 @@ def test_the_report_of_plays_in_the_same_folder_stays(world: World, tmp_path: Pa
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("of retrain")
     there = world.settings.model_copy(update={"output": Output(dir=tmp_path)})
-    folder, _ = list_reports.backtested(there, world.data, world.judged)
+    folder, _ = reports.backtested(there, world.data, world.judged)
     assert folder == tmp_path / "backtest"
     assert (folder / "lists/dashboard.html").exists()
     assert (tmp_path / "figures/dashboard.html").read_text() == "of retrain"
@@ -293,10 +294,10 @@ def test_no_user_leaves_for_the_tracking_store(
         def attach(self, run_id: str, folder: Path, place: str) -> None:
             shutil.copytree(folder, tmp_path / run_id / place)
 
-    monkeypatch.setattr(list_reports, "Registry", Registry)
+    monkeypatch.setattr(reports, "Registry", Registry)
     validation = Entry("candidates", "v", world.place, {}, {}, 0.0, False)
     fits = {"lightgbm": Entry("lists-lightgbm", "f", world.place, {}, {"seconds": 1.0}, 0.0, False)}
-    list_reports.recorded(world.settings, world.data, validation, fits, world.judged)
+    reports.recorded(world.settings, world.data, validation, fits, world.judged)
     sent = [path for path in (tmp_path / "run/report").rglob("*") if path.is_file()]
     assert {path.name for path in sent} == {"dashboard.html", *(f"{name}.svg" for name in FIGURES)}
     for path in sent:
@@ -309,8 +310,8 @@ def test_no_user_leaves_for_the_tracking_store(
 def test_pages_are_no_part_of_a_recipe() -> None:
     """Another number of pages is no other model."""
     other = Config(lists=Lists(pages=0))
-    assert list_reports.recipe(other) == list_reports.recipe(Config())
-    assert list_reports.recipe(Config(lists=Lists(k=3))) != list_reports.recipe(Config())
+    assert reports.recipe(other) == reports.recipe(Config())
+    assert reports.recipe(Config(lists=Lists(k=3))) != reports.recipe(Config())
 
 
 def test_one_listener_has_no_interval() -> None:

@@ -13,11 +13,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from schemas.config import Config
-from tasks import candidates
 from tasks.metrics import cohorts, curves
 from tasks.ranking.boosting import Boosting
 from tasks.ranking.corrected import Corrected
 from tasks.ranking.protocol import REST, ListRanker
+from tasks.two_stage import candidates
 from tasks.warehouse import Warehouse
 
 CURVE_ROWS = 2_000_000  # most candidates that curves are drawn of

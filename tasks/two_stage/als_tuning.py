@@ -13,7 +13,6 @@ import polars as pl
 from schemas.config import Config
 from schemas.two_stage import Als, Retrieval
 from tasks import moments
-from tasks.candidates import known_at, played_in
 from tasks.featurize import History
 from tasks.metrics.lists import accuracy
 from tasks.metrics.means import resampled_means
@@ -21,6 +20,7 @@ from tasks.moments import Sides
 from tasks.retrieval import RETRIEVERS
 from tasks.retrieval.protocol import Codes, Heard, Listening
 from tasks.split import Span
+from tasks.two_stage.candidates import known_at, played_in
 from tasks.warehouse import Warehouse
 
 K = 10

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas import tables
-from tasks import playlists
+from tasks.two_stage import playlists
 from tests import logs
 
 ODD = [

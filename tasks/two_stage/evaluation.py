@@ -11,12 +11,13 @@ import polars as pl
 
 from schemas.config import Config
 from schemas.errors import InputError
-from tasks import candidates, list_cohorts, list_details, lists
-from tasks.list_details import Judged
 from tasks.metrics import beyond
 from tasks.metrics.lists import ACCURACY, accuracy, recall_of
 from tasks.metrics.means import Means, resampled_means
 from tasks.ranking.protocol import Apart, Floats, ListRanker
+from tasks.two_stage import candidates, details, lists
+from tasks.two_stage import cohorts as list_cohorts
+from tasks.two_stage.details import Judged
 
 # lists with heard tracks among them, without, and of them alone
 MODES = {"include": pl.lit(True), "exclude": ~pl.col("heard"), "only": pl.col("heard")}
@@ -38,8 +39,8 @@ def evaluate(
     it; ``tables``: plays, tracks and users. ``per_user`` has mode, system, cutoff, user (id) and the
     metrics of lists of ``lists.k``; each mode is judged by the plays of its kind, over users who
     have one; who got no candidate scores 0. ``recall`` has cutoff and what ``recall_of`` tells,
-    ``users`` who was judged (``list_cohorts.attributes``), ``cohorts`` how they fared, and
-    ``list_details.write`` tells of the newest window. The facts hold, by mode, metrics with 95 %
+    ``users`` who was judged (``cohorts.attributes``), ``cohorts`` how they fared, and
+    ``details.write`` tells of the newest window. The facts hold, by mode, metrics with 95 %
     intervals by user, and rankers' paired differences to every retriever; ``best`` is the best single
     one by NDCG; ``silent`` are cutoffs without a play to judge by. Raises InputError where none has
     any.
@@ -93,12 +94,12 @@ def evaluate(
     )
     served = list_cohorts.judged(per_user, people, candidate, best, config)
     served.write_parquet(folder / "cohorts.parquet")
-    list_details.write(newest, candidate, best, tables, config, folder)
+    details.write(newest, candidate, best, tables, config, folder)
     return {
         "k": config.lists.k,
         "best": best,
         "newest": newest.cutoff,
-        "threshold": list_details.THRESHOLD,
+        "threshold": details.THRESHOLD,
         # how deep a single retriever's list surely reaches in the union
         "depth": config.retrieval.candidates // 2 // max(len(config.retrieval.retrievers), 1),
         "cutoffs": list(windows),

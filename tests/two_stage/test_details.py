@@ -11,8 +11,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tasks import list_details, lists
-from tasks.list_details import Judged
+from tasks.two_stage import details, lists
+from tasks.two_stage.details import Judged
 
 # user, track, heard, target, score of the only retriever, what the ranker thinks
 ROWS = [
@@ -71,7 +71,7 @@ def judged(tmp_path: Path) -> Judged:
 
 def test_decisions_by_hand(judged: Judged) -> None:
     """Five of six are more likely than not; five stand on a list of two, two of them rightly."""
-    made = list_details.binary(judged, seed=1)["decisions"]
+    made = details.binary(judged, seed=1)["decisions"]
     cells = {
         by: dict(zip(own.select("target", "called").rows(), own["rows"], strict=True))
         for (by,), own in made.partition_by("by", as_dict=True).items()
@@ -83,7 +83,7 @@ def test_decisions_by_hand(judged: Judged) -> None:
 
 
 def test_curves_are_those_of_the_probabilities(judged: Judged) -> None:
-    made = list_details.binary(judged, seed=1)
+    made = details.binary(judged, seed=1)
     roc = made["roc"].filter(system="lightgbm")
     area = np.trapezoid(roc["true_positive_rate"], roc["false_positive_rate"])
     # of nine pairs of one played and one not, 2.0 beats 1.5: the rest is the wrong way round
@@ -95,17 +95,17 @@ def test_curves_are_those_of_the_probabilities(judged: Judged) -> None:
 def test_large_tables_are_drawn_from_by_user(judged: Judged, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whole users, the same by the same seed; all where they are few."""
     user = pl.Series("user", np.repeat(np.arange(1000, dtype=np.int32), 5))
-    monkeypatch.setattr(list_details, "CURVE_ROWS", 2_000)
-    drawn = list_details._drawn(user, 3)
+    monkeypatch.setattr(details, "CURVE_ROWS", 2_000)
+    drawn = details._drawn(user, 3)
     assert len(drawn) == pytest.approx(2_000, rel=0.15)
     assert (np.unique(user.to_numpy()[drawn], return_counts=True)[1] == 5).all()
-    assert (drawn == list_details._drawn(user, 3)).all()
-    assert len(list_details._drawn(user.head(1_999), 3)) == 1_999
+    assert (drawn == details._drawn(user, 3)).all()
+    assert len(details._drawn(user.head(1_999), 3)) == 1_999
 
 
 def test_importance_by_hand(judged: Judged) -> None:
     """More thought moves up, more merit down; what is the same for all has no direction."""
-    made = list_details.importance(judged, seed=1)
+    made = details.importance(judged, seed=1)
     told = {row["feature"]: row for row in made.iter_rows(named=True)}
     assert told["thought"]["contribution"] == pytest.approx(2 * (2 + 1.5 + 1 + 3 + 0.5 + 4) / 6)
     assert told["merit"]["contribution"] == pytest.approx((1 + 2 + 3 + 1 + 4 + 1) / 6)
@@ -119,7 +119,7 @@ def test_importance_by_hand(judged: Judged) -> None:
 def test_the_long_tail_by_hand(judged: Judged) -> None:
     """t1 was played most before, then t0 and t3; t2 and t4 never, which puts them last."""
     popularity = pl.DataFrame({"track_id": ["t1", "t0", "t3"], "plays": [6, 3, 1]})
-    made = list_details.tail(judged, popularity)
+    made = details.tail(judged, popularity)
     shares = {
         of: dict(zip(own["tracks"], own["share"], strict=True))
         for (of,), own in made.partition_by("of", as_dict=True).items()
@@ -132,7 +132,7 @@ def test_the_long_tail_by_hand(judged: Judged) -> None:
 
 
 def test_lists_tell_what_came_true(judged: Judged) -> None:
-    made = list_details.lists(judged, "lightgbm", "popular")
+    made = details.lists(judged, "lightgbm", "popular")
     own = made.filter(system="lightgbm")
     assert own.select("user", "rank", "track_id", "played", "relevant").rows() == [
         ("anna", 1, "t0", True, 2), ("anna", 2, "t1", False, 2),
@@ -148,7 +148,7 @@ def test_lists_tell_what_came_true(judged: Judged) -> None:
 def test_mistakes_are_of_those_who_played_something(judged: Judged) -> None:
     """Cleo's would be the surest; but she was away."""
     named = pl.DataFrame({"track_id": ["t0"], "name": ["Song"], "artist": ["Band"]})
-    made = list_details.mistakes(judged, "lightgbm", named)
+    made = details.mistakes(judged, "lightgbm", named)
     assert made.select("user", "track_id", "name", "rank", "heard").rows() == [
         ("ben", "t0", "Song", 1, False), ("anna", "t1", None, 2, False),
     ]  # fmt: skip

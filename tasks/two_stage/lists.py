@@ -12,9 +12,9 @@ import polars as pl
 
 from schemas.config import Config
 from schemas.errors import InputError
-from tasks import candidates
 from tasks.ranking import RANKERS
 from tasks.ranking.protocol import Column, ListRanker, Task
+from tasks.two_stage import candidates
 
 GROUP = "list"  # number of the (window, user) a candidate belongs to
 

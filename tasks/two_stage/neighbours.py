@@ -11,10 +11,10 @@ import polars as pl
 from schemas.config import Config
 from schemas.errors import InputError
 from tasks import moments
-from tasks.candidates import known_at
 from tasks.featurize import History
 from tasks.moments import Sides
 from tasks.retrieval.played import played
+from tasks.two_stage.candidates import known_at
 from tasks.warehouse import Warehouse
 
 MOST = 20  # neighbours kept of a track

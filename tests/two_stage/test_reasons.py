@@ -9,9 +9,9 @@ import polars as pl
 import pytest
 
 from schemas.config import Store
-from tasks import reasons
 from tasks.features import declared
 from tasks.featurize import History
+from tasks.two_stage import reasons
 from tasks.warehouse import Warehouse
 
 KINDS = ("own", "artist", "near", "sound", "others")

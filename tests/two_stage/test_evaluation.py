@@ -17,7 +17,7 @@ from schemas import tables
 from schemas.config import Config, Store
 from schemas.errors import InputError
 from schemas.two_stage import Lists, Retrieval
-from tasks.lists_evaluation import evaluate
+from tasks.two_stage.evaluation import evaluate
 from tests.logs import table
 
 # user, track, heard, score and rank (in its kind) by popular and by again, what the ranker thinks
@@ -103,7 +103,7 @@ def tracks(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def told(monkeypatch: pytest.MonkeyPatch) -> None:
     """A ranker's folder is the name of the column that it orders by."""
-    monkeypatch.setattr("tasks.lists.load", lambda path: Told(path.name))
+    monkeypatch.setattr("tasks.two_stage.lists.load", lambda path: Told(path.name))
 
 
 def judged(

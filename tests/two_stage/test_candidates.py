@@ -21,10 +21,11 @@ from polars.testing import assert_frame_equal
 from schemas.config import Config, Store
 from schemas.tables import Audio, Tags
 from schemas.two_stage import Als, Retrieval, RetrieverName
-from tasks import candidates, featurize, moments
+from tasks import featurize, moments
 from tasks.features import declared
 from tasks.moments import Sides
 from tasks.split import Span
+from tasks.two_stage import candidates
 from tests import logs
 from tests.logs import BASE, TRACKS, USERS, Log, Row, play
 

@@ -14,7 +14,6 @@ from typing import Any
 import polars as pl
 
 from schemas.config import Config
-from tasks import candidates, playlists
 from tasks.metrics.lists import ACCURACY
 from tasks.ranking.protocol import Column
 from tasks.registry import Child, Registry, Training, Version
@@ -24,6 +23,7 @@ from tasks.report.list_content import Told
 from tasks.stages import digests
 from tasks.store import Entry, Store, key
 from tasks.tracking import shareable
+from tasks.two_stage import candidates, playlists
 
 READ = (
     "recall", "cohorts", "users", "roc", "precision_recall", "calibration", "decisions", "tail",

@@ -10,11 +10,11 @@ import polars as pl
 
 from schemas.config import Config
 from schemas.errors import InputError
-from tasks.list_reports import recipe
 from tasks.metrics.means import resampled_means
 from tasks.promotion import DECISION, Decision, noted_on, refit
 from tasks.registry import KEY, Child, Registry, Training, Version
 from tasks.store import Entry
+from tasks.two_stage.reports import recipe
 
 METRIC = "ndcg"
 

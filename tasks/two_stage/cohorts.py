@@ -37,7 +37,7 @@ def judged(
 ) -> pl.DataFrame:
     """``cohorts.cohorts`` of ``candidate``'s lists among all tracks; attributes nobody has are absent.
 
-    ``per_user`` as in ``lists_evaluation``. Metrics are ``METRICS`` and ``GAIN``: NDCG minus that of
+    ``per_user`` as in ``evaluation``. Metrics are ``METRICS`` and ``GAIN``: NDCG minus that of
     the same user's list by ``best``.
     """
     lists = per_user.filter(pl.col("mode") == "include")

@@ -10,7 +10,7 @@ from polars.testing import assert_frame_equal
 
 from schemas import config, tables
 from schemas.config import Config, Store
-from tasks import list_cohorts
+from tasks.two_stage import cohorts as list_cohorts
 from tests.logs import BASE, Row, play, table
 
 DAY = 24 * 60

@@ -9,7 +9,7 @@ import mlflow
 import pandas as pd
 from mlflow.exceptions import MlflowException
 
-from tasks.recommender import load
+from tasks.two_stage.recommender import load
 
 K, HEARD = 10, "include"  # where a request does not say
 

@@ -17,9 +17,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from tasks import candidates, lists
-from tasks.lists_evaluation import MODES
 from tasks.ranking.protocol import ListRanker
+from tasks.two_stage import candidates, lists
+from tasks.two_stage.evaluation import MODES
 
 TABLES = ("candidates", "users", "tracks", "cold", "about")
 MOST = 1_000  # longest list that is served

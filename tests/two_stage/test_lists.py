@@ -17,11 +17,11 @@ from sklearn.metrics import roc_auc_score
 
 from schemas.config import Config, LightGBM, Models, Store
 from schemas.errors import InputError
-from tasks import candidates, lists
-from tasks.lists_evaluation import scored
 from tasks.metrics.lists import accuracy
 from tasks.ranking import RANKERS
 from tasks.ranking.protocol import Column, Task
+from tasks.two_stage import candidates, lists
+from tasks.two_stage.evaluation import scored
 
 LIST_RANKERS = ("logistic", "lightgbm", "lambdamart")
 COLUMNS = (
@@ -193,7 +193,7 @@ def test_slices_are_put_together(
     windows: list[Path], folder: Path, ranker: str, monkeypatch: Any
 ) -> None:
     whole = scored(windows[3], lists.load(folder))
-    monkeypatch.setattr("tasks.lists_evaluation.SLICE", 7)
+    monkeypatch.setattr("tasks.two_stage.evaluation.SLICE", 7)
     np.testing.assert_allclose(scored(windows[3], lists.load(folder)), whole, rtol=1e-12)
 
 

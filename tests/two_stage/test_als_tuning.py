@@ -14,12 +14,12 @@ import pytest
 
 from schemas.config import Config, Evaluation, Labels, Store
 from schemas.two_stage import Als, Lists, Retrieval
-from tasks import als_tuning, two_stage
-from tasks.als_tuning import IMPLICIT
 from tasks.split import Span
+from tasks.two_stage import als_tuning, stages
+from tasks.two_stage.als_tuning import IMPLICIT
 from tests import logs
 from tests.logs import BASE, Log, Row, play
-from tests.test_candidates import ms
+from tests.two_stage.test_candidates import ms
 
 CONFIG = Config(
     retrieval=Retrieval(als=Als(factors=4, iterations=4, trials=3)),
@@ -149,7 +149,7 @@ def test_draws_follow_the_seed_and_begin_with_those_given() -> None:
 
 
 def test_there_is_something_to_tune_only_with_als_and_trials() -> None:
-    assert two_stage.tunes(CONFIG)
-    assert not two_stage.tunes(with_als(trials=0))
+    assert stages.tunes(CONFIG)
+    assert not stages.tunes(with_als(trials=0))
     without = CONFIG.retrieval.model_copy(update={"retrievers": ("popular",)})
-    assert not two_stage.tunes(CONFIG.model_copy(update={"retrieval": without}))
+    assert not stages.tunes(CONFIG.model_copy(update={"retrieval": without}))

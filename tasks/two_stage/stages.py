@@ -14,19 +14,12 @@ import polars as pl
 
 from schemas.config import Config
 from schemas.two_stage import Als
-from tasks import (
-    als_tuning,
-    candidates,
-    lists,
-    lists_evaluation,
-    neighbours,
-    recommend,
-    recommender,
-    split,
-)
+from tasks import split
 from tasks.split import Span
 from tasks.stages import digests, past, store
 from tasks.store import Entry, key
+from tasks.two_stage import als_tuning, candidates, lists, neighbours, recommend, recommender
+from tasks.two_stage import evaluation as lists_evaluation
 from tasks.warehouse import Warehouse
 
 DAY = 86_400_000

@@ -19,10 +19,12 @@ from schemas import config
 from schemas.config import Config, LightGBM, Models, Store
 from schemas.errors import InputError
 from schemas.two_stage import Als, Lists, Retrieval
-from tasks import lists, stages, store, two_stage
-from tasks.lists_evaluation import scored
+from tasks import stages, store
 from tasks.split import Span
 from tasks.store import Entry
+from tasks.two_stage import lists
+from tasks.two_stage import stages as two_stage
+from tasks.two_stage.evaluation import scored
 from tests import logs
 from tests.logs import BASE, Log, Row, play
 

@@ -10,9 +10,9 @@ import polars as pl
 
 from schemas.errors import InputError
 from schemas.two_stage import Recommend
-from tasks import candidates, lists, lists_evaluation, reasons
 from tasks.featurize import History
-from tasks.lists_evaluation import MODES
+from tasks.two_stage import candidates, evaluation, lists, reasons
+from tasks.two_stage.evaluation import MODES
 from tasks.warehouse import Warehouse
 
 COLUMNS = (
@@ -44,7 +44,7 @@ def write(
     asked = _asked(settings.users, ids)
     model = lists.load(ranker)
     whole = pl.read_parquet(place / "candidates.parquet")
-    scored = whole.with_columns(score=pl.Series(lists_evaluation.scored(place, model)))
+    scored = whole.with_columns(score=pl.Series(evaluation.scored(place, model)))
     of_users = scored.filter(pl.col("user").is_in(asked.implode())).filter(MODES[settings.heard])
     if of_users.is_empty():
         raise InputError(
