@@ -1,6 +1,6 @@
 # `make run` and `make test` are all that a newcomer needs; both set everything up first.
 # Every path is relative, so a folder with spaces in its name is fine.
-.PHONY: setup run up start down deploy serve test lint bench lock clean
+.PHONY: setup run up start down deploy serve test lint bench lock scan clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11; do \
@@ -51,6 +51,11 @@ bench: setup
 lock: setup
 	$(RUN) uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --group dev pyproject.toml -o requirements.txt
+
+# Known vulnerabilities of what the lock names, as the package index tells them; `--strict` also
+# fails where the index tells nothing of a package.
+scan: setup
+	$(RUN) uv tool run pip-audit@2.10.1 --strict --disable-pip -r requirements.txt
 
 # What tools made. What Encore computed (data/, outputs/, mlflow.db) stays.
 clean:
