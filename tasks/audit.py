@@ -1,15 +1,18 @@
 """Proof, in every training run, that no feature saw the future.
 
-For a random sample of real rows every later record is removed from the plays, what was still
-running is blanked, labels are derived anew from what is left, and the row's features are built
-again by the same code. They must equal those that the models were trained on.
+For a random sample of real rows every later record is removed, what was still running is blanked,
+labels are derived anew from what is left, and the row's features are built again by the same code.
+They must equal those that the models were trained on.
+
+What was rebuilt is kept under a digest of the records that it was rebuilt from: when newer plays
+have come, the rows of before are compared with their features in the new table, and only what has
+another past is rebuilt.
 """
 
 from __future__ import annotations
 
-import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +24,7 @@ import polars as pl
 from schemas import config
 from tasks import labels
 from tasks.featurize import History, newest
+from tasks.store import Store, key
 from tasks.warehouse import Warehouse
 
 TOLERANCE = 1e-5  # relative; sums of float32 in another order
@@ -41,33 +45,32 @@ def audit(
 
     Columns play, feature, trained_on, rebuilt, equal. Raises ``LeakError`` on any difference. The
     sample shrinks on large data so that about ``audit.max_rows`` history rows are read in all.
+    Facts: plays, how many of them were rebuilt now (``rebuilt``), features, compared, mismatches.
     """
-    plays = pl.scan_parquet(history.plays).select(pl.len()).collect().item()
-    size = int(np.clip(settings.audit.max_rows // max(plays, 1), 3, settings.audit.plays))
-    rows = pl.scan_parquet(features).select(pl.len()).collect().item()
-    sample = np.sort(
-        np.random.default_rng(settings.audit.seed).choice(rows, min(size, rows), replace=False)
-    )
-    trained = (
-        pl.scan_parquet(features)
-        .with_row_index("row")
-        .filter(pl.col("row").is_in(sample.tolist()))
-        .drop("row")
-        .collect()
-    )
-    with (
-        tempfile.TemporaryDirectory(prefix=".audit-", dir=folder) as scratch,
-        ThreadPoolExecutor(settings.store.threads) as pool,
-    ):
+    trained = _sample(features, history, settings.audit)
+    known = _known(trained.select("play"), history, settings)
+    store = Store(settings.store.path)
+    read = {
+        "names": list(names),
+        "clock": history.clock,
+        "timezone": history.timezone,
+        "known_until": history.known_until,
+        "labels": settings.labels.model_dump(mode="json"),
+        "streams": sorted(history.labels),
+    }
 
-        def check(play: int) -> pl.DataFrame:
-            own = Path(scratch) / str(play)
-            own.mkdir()
-            rebuilt = _rebuild(play, names, history, settings, own)
-            shutil.rmtree(own)
-            return _compare(play, trained.filter(pl.col("play") == play).select(names), rebuilt)
+    def check(play: int) -> tuple[bool, pl.DataFrame]:
+        def work(own: Path) -> Mapping[str, Any]:
+            _rebuild(play, names, history, settings, own).write_parquet(own / "rebuilt.parquet")
+            return {}
 
-        compared = list(pool.map(check, trained["play"].to_list()))
+        entry = store.once("rebuilt", key(_rebuild, [known[play]], read), work)
+        rebuilt = pl.read_parquet(entry.tables["rebuilt"].path)
+        row = trained.filter(pl.col("play") == play).select(names)
+        return entry.reused, _compare(play, row, rebuilt)
+
+    with ThreadPoolExecutor(settings.store.threads) as pool:
+        reused, compared = zip(*pool.map(check, trained["play"].to_list()), strict=True)
     result = pl.concat(compared)
     result.write_parquet(folder / "audit.parquet")
     different = result.filter(~pl.col("equal"))
@@ -78,7 +81,41 @@ def audit(
             f"first: {first['feature']} of play {first['play']}: "
             f"{first['trained_on']} became {first['rebuilt']}"
         )
-    return {"plays": trained.height, "features": len(names), "compared": result.height, "mismatches": 0}
+    return {
+        "plays": trained.height,
+        "rebuilt": len(reused) - sum(reused),
+        "features": len(names),
+        "compared": result.height,
+        "mismatches": 0,
+    }
+
+
+def _sample(features: Path, history: History, settings: config.Audit) -> pl.DataFrame:
+    """Rows of the features, those whose plays have the smallest hashes: when newer plays come, most
+    of the rows stay the same."""
+    identity = ["user_id", "track_id", "started_at" if history.clock == "time" else "seq"]
+    drawn = pl.scan_parquet(history.plays).select(pl.struct(identity).hash(settings.seed))
+    hashes = drawn.collect().to_series()
+    size = int(np.clip(settings.max_rows // max(len(hashes), 1), 3, settings.plays))
+    table = pl.scan_parquet(features)
+    plays = table.select("play").collect()["play"]
+    rows = hashes.gather(plays).arg_sort()[:size].sort()
+    return (
+        table.with_row_index("row")
+        .filter(pl.col("row").is_in(rows.implode()))
+        .drop("row")
+        .collect(engine="streaming")
+    )
+
+
+def _known(sample: pl.DataFrame, history: History, settings: config.Config) -> dict[int, str]:
+    """By play, a digest of every record that was there at its start."""
+    with Warehouse(settings.store) as warehouse:
+        warehouse.numbered("numbered_plays", history.plays)
+        warehouse.relation("sample", sample)
+        for name in ("tracks", "users", "errors"):
+            warehouse.relation(name, getattr(history, name))
+        return dict(warehouse.frame("features/known").iter_rows())
 
 
 def _rebuild(
@@ -86,13 +123,18 @@ def _rebuild(
     names: Sequence[str],
     history: History,
     settings: config.Config,
-    scratch: Path,
+    folder: Path,
 ) -> pl.DataFrame:
-    """The features of one play, from the plays as they were known at its start."""
+    """The features of one play, from the records as they were known at its start."""
     maturity = settings.labels.maturity_rows if settings.labels.mode == "production" else 1
-    with Warehouse(settings.store) as warehouse:
+    with (
+        tempfile.TemporaryDirectory(prefix=".scratch-", dir=folder) as name,
+        Warehouse(settings.store) as warehouse,
+    ):
+        scratch = Path(name)
         warehouse.numbered("numbered_plays", history.plays)
-        truncated = scratch / "plays.parquet"
+        warehouse.relation("errors", history.errors)
+        truncated, errors = scratch / "plays.parquet", scratch / "errors.parquet"
         warehouse.write(
             "features/truncated",
             truncated,
@@ -100,10 +142,12 @@ def _rebuild(
             known_until=history.known_until if history.known_until is not None else 0,
             maturity_rows=maturity,
         )
+        warehouse.write("features/truncated_errors", errors, row=play)
         labels.write(truncated, history.tracks, history.clock, settings.labels, warehouse, scratch)
         then = replace(
             history,
             plays=truncated,
+            errors=errors,
             labels={stream: scratch / f"{stream}.parquet" for stream in history.labels},
         )
         return newest(then, names, warehouse)

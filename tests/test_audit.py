@@ -57,6 +57,7 @@ def test_honest_features_pass(tmp_path: Path, log: Log) -> None:
     assert result["equal"].all()
     assert told == {
         "plays": result["play"].n_unique(),
+        "rebuilt": result["play"].n_unique(),
         "features": result["feature"].n_unique(),
         "compared": result.height,
         "mismatches": 0,
@@ -104,6 +105,7 @@ def starts(stream: Stream) -> Any:
 LEAKS: dict[str, tuple[Log, str, Callable[[Stream], Any]]] = {
     "ties see each other": (TIMED, "plays", lambda stream: stream.visible - 1),
     "later plays are seen": (TIMED, "plays", lambda stream: stream.visible - 3_600_000),
+    "later errors are seen": (TIMED, "connection_errors", lambda stream: stream.visible - 3_600_000),
     "outcomes are known at the start": (TIMED, "completed", starts),
     "a play knows its own outcome": (TIMED, "completed", lambda stream: starts(stream) - 1),
     "lengths are known at the start": (TIMED, "ended", starts),
@@ -152,6 +154,27 @@ def test_an_edited_table_is_found(tmp_path: Path, edit: pl.Expr) -> None:
         audit(path, logs.names_of(frame), history, config(TIMED, tmp_path), tmp_path)
     wrong = pl.read_parquet(tmp_path / "audit.parquet").filter(~pl.col("equal"))
     assert wrong["feature"].unique().to_list() == [edit.meta.output_name()]
+
+
+def test_when_plays_come_only_rows_with_another_past_are_rebuilt(tmp_path: Path) -> None:
+    """All of them are compared, whatever was rebuilt before."""
+    log, newest = TIMED, max(row["started_at"] for row in TIMED.plays)
+    later = play(40, 60, position=90, skipped=False)
+    assert later["started_at"] > newest
+    early = play(0.25, 30, position=91, skipped=True)
+    first = audited(log, tmp_path)
+    assert audited(log, tmp_path) == first | {"rebuilt": 0}
+    grown = audited(log.with_plays([*log.plays, later]), tmp_path)
+    assert (grown["plays"], grown["rebuilt"]) == (first["plays"] + 1, 1)
+    mended = audited(log.with_plays([*log.plays, later, early]), tmp_path)
+    before = sum(row["started_at"] < early["started_at"] for row in log.plays)
+    assert before + mended["rebuilt"] >= mended["plays"] > mended["rebuilt"]
+    path = tmp_path / "features.parquet"
+    pl.read_parquet(path).with_columns(pl.col("user_completion_rate") + 1e-3).write_parquet(path)
+    names = pl.read_parquet(tmp_path / "audit.parquet")["feature"].unique().to_list()
+    history = logs.write(log.with_plays([*log.plays, later, early]), tmp_path)
+    with pytest.raises(LeakError):
+        audit(path, names, history, config(log, tmp_path), tmp_path)
 
 
 def test_rounding_is_no_leak() -> None:
