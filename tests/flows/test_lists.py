@@ -137,7 +137,7 @@ def test_one_listener_without_a_catalogue_has_nothing_unheard(
     short = ("lists.training_windows=1", "retrieval.retrievers=[again, popular]")
     assert place.run("recommend", *short, "recommend.heard=exclude") == 2
     told = capsys.readouterr().err
-    assert "there is no unheard track to recommend" in told
+    assert "no retriever found an unheard track" in told
     assert not list(place.output.glob("recommendations*"))
 
 
