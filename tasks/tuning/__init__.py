@@ -1,0 +1,1 @@
+"""Searching settings: proposed, judged before the holdout, confirmed on validation."""
