@@ -11,11 +11,12 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from flows import up
+from flows import logs, lost, up
 from flows.help import FLOWS, SERVICES, description, settings
 from schemas.config import Config
 from schemas.errors import InputError
 from schemas.loading import load
+from schemas.logs import Logs
 from tasks.commands import OPT_OUT, PREFECT_HOME, mlflow_server, prefect_server, without_credentials
 
 PAGES = {"explore": "explore.html", "visualize": "figures/dashboard.html"}
@@ -47,11 +48,13 @@ def main(arguments: list[str]) -> int:
     parser = _parser()
     given = parser.parse_args(arguments)
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
-    logging.getLogger("encore").setLevel(logging.INFO)
     for worker in ("APILogWorker", "EventsWorker"):  # Prefect's; they tell of what is still to be sent
         logging.getLogger(worker).setLevel(logging.ERROR)
+    telling = Logs()
     try:
         config = load(given.config, given.set)
+        telling = config.logs
+        logs.set_up(telling)
         if given.flow in SERVICES:
             return SERVICE[given.flow](config)
         if "PREFECT_API_URL" not in os.environ and (running := up.server(config)):
@@ -61,19 +64,19 @@ def main(arguments: list[str]) -> int:
         Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)  # Prefect makes no parents
         result = _run(given.flow, config)
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        logs.refused(telling, f"error: {error}")
         _forget(error)
         return 2
     except KeyboardInterrupt:
-        print(
-            "interrupted; what is finished is kept, the same command goes on from there", file=sys.stderr
+        logs.refused(
+            telling, "interrupted; what is finished is kept, the same command goes on from there"
         )
         return 1
     except Exception as error:
         if told := _unanswered(error):
-            print(f"error: {told}", file=sys.stderr)
+            logs.refused(telling, f"error: {told}")
             return 2
-        traceback.print_exc()
+        logs.broken(telling, error)
         _forget(error)
         return 1
     _show(given.flow, config, result)
@@ -97,7 +100,8 @@ def _unanswered(error: Exception) -> InputError | None:
 
 
 def _run(name: str, config: Config) -> Any:
-    return getattr(importlib.import_module(f"flows.{name}"), name)(config)
+    flow = getattr(importlib.import_module(f"flows.{name}"), name)
+    return flow.with_options(on_running=[lost.signed])(config)
 
 
 def _show(name: str, config: Config, result: Any) -> None:

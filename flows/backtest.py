@@ -23,6 +23,7 @@ def backtest(config: Config = Config()) -> dict[str, Any]:  # noqa: B008 - the f
     entries = prepared(config)
     done = judged(config, entries["ingest"], entries["labels"])
     folder, verdict = steps.publish_backtest(config, done.data, done.evaluation)
+    artifacts.backtested(verdict, str(folder))
     return {
         "verdict": verdict,
         "report": f"{folder}/BACKTEST.md",

@@ -36,7 +36,7 @@ from schemas.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 # Named, or the worker begins a Python of its own in between, which takes seconds.
-ENGINE = {"command": shlex.join([sys.executable, "-m", "prefect.engine"]), "working_dir": str(ROOT)}
+ENGINE = shlex.join([sys.executable, "-m", "prefect.engine"])
 WORKING_DIRECTORY = "prefect.deployments.steps.set_working_directory"
 
 
@@ -95,7 +95,7 @@ def _applied(
         "path": None,
         "pull_steps": [{WORKING_DIRECTORY: {"directory": str(ROOT)}}],
         "work_pool_name": config.services.work_pool,
-        "job_variables": ENGINE | each["work_pool"].get("job_variables", {}),
+        "job_variables": _job(config) | each["work_pool"].get("job_variables", {}),
         "concurrency_limit": limit and limit["limit"],
         "concurrency_options": limit
         and ConcurrencyOptions(collision_strategy=limit["collision_strategy"]),
@@ -107,6 +107,16 @@ def _applied(
     kept = [DeploymentScheduleUpdate(**told) for told in schedules]
     client.update_deployment(before.id, DeploymentUpdate(schedules=kept, **values))
     return before.id
+
+
+def _job(config: Config) -> dict[str, Any]:
+    """How a worker begins a run: with the worker's log in place of a pipe to the worker.
+
+    So the run outlives its worker; into a pipe that nobody reads its next line would end it.
+    """
+    log = shlex.quote(str(config.services.logs.resolve() / "worker.log"))
+    begin = f"[ -w {log} ] && exec >>{log} 2>&1; exec {ENGINE}"
+    return {"command": shlex.join(["sh", "-c", begin]), "working_dir": str(ROOT)}
 
 
 def _schedules(each: dict[str, Any], before: DeploymentResponse | None) -> list[dict[str, Any]]:
@@ -133,11 +143,11 @@ def _has_path(parameters: dict[str, Any]) -> bool:
 
 
 def _everywhere(config: Config) -> dict[str, Any]:
-    """What holds on this machine for every deployment: its store, and MLflow by its server.
+    """What holds on this machine for every deployment: its store, its log, and MLflow by its server.
 
     By its server: no run is handed the password of a database.
     """
-    given = config.model_dump(mode="json", exclude_defaults=True, include={"store", "tracking"})
+    given = config.model_dump(mode="json", exclude_defaults=True, include={"store", "tracking", "logs"})
     given["tracking"] = given.get("tracking", {}) | {"uri": addresses(config)["MLflow"]}
     return given
 

@@ -8,6 +8,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, State
 
 from flows import artifacts, steps
+from flows.turns import in_turn
 from schemas.config import Config
 
 
@@ -29,6 +30,7 @@ def _unnamed(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None
     on_crashed=[_unnamed],
     on_cancellation=[_unnamed],
 )
+@in_turn
 def forget(config: Config = Config()) -> dict[str, Any]:  # noqa: B008 - the form's defaults
     """Leave a tombstone, then remove the listener; say what is gone, and what was trained with them."""
     return steps.forget(config, datetime.now(UTC))

@@ -16,6 +16,7 @@ FLOWS = {
     "train": "fit and evaluate every ranker, register the challenger",
     "evaluate": "a registered model on chosen data",
     "monitor": "the newest plays against what the champion was trained on: does retraining pay?",
+    "tune": "search settings of LightGBM or ALS, the best as a YAML to use",
     "promote": "decide on the challenger, or set a version by hand",
     "recommend": "lists for chosen users, each track with a reason",
     "package": "the recommender as one registered model, to be served",
@@ -45,9 +46,16 @@ MORE = {
         "target in the settings."
     ),
     "monitor": (
-        "Compares volume, freshness, missing values and features, and on labels that matured since "
-        "training how well the model still does. Writes MONITOR.md, monitor.html and monitor.json into "
-        "output.dir; where another command's report lies there, into the folder monitor in it."
+        "Compares volume, freshness, missing values, features and probabilities, and on labels that "
+        "matured since training how well the model still does; with labels.target=played, how good "
+        "lists are in windows that have passed since. Writes MONITOR.md, monitor.html and monitor.json "
+        "into output.dir; where another command's report lies there, into the folder monitor in it."
+    ),
+    "tune": (
+        "Tries tune.trials settings of LightGBM, or of ALS with labels.target=played, on windows before "
+        "the holdout, confirms the best on validation, and writes tuned.yaml, to be used with --config, "
+        "and TUNING.md into output.dir, beside whatever else lies there. After a kill the same command "
+        "goes on."
     ),
     "promote": (
         "Without promotion.version: trains, as far as that is not done, and makes the challenger "
@@ -91,7 +99,7 @@ MORE = {
     ),
     "up": (
         "Registers the deployments, waits until all answers, and prints where Prefect's and MLflow's "
-        "pages are. The groups store and tracking hold for all runs that are started from there. "
+        "pages are. The groups store, tracking and logs hold for all runs that are started from there. "
         "MLflow's server keeps its runs in tracking.uri."
     ),
     "start": "Returns when all answers; `down` with the same services.logs stops it.",
@@ -108,6 +116,7 @@ MOSTLY = {
     "train": ("source.path", "labels.target", "split.holdout", "models.rankers"),
     "evaluate": ("evaluation.model", "dataset", "labels.target", "source.path", "output.dir"),
     "monitor": ("monitor.days", "monitor.growth", "evaluation.model", "source.path", "output.dir"),
+    "tune": ("tune.trials", "tune.parallel", "labels.target", "source.path", "output.dir"),
     "promote": ("promotion.version", "promotion.margin", "dataset", "labels.target", "source.path"),
     "recommend": (
         "recommend.users",

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from flows import artifacts, steps
+from flows import artifacts, measures, steps
 from flows.ingest import prepared
 from schemas.config import Config
 from tasks.promotion import Decision
@@ -66,6 +66,7 @@ def listed(config: Config) -> Listed:
     told, run_id, version = steps.record_lists(
         config, done.data, done.windows[-2], done.fits, done.evaluation
     )
+    measures.into(run_id)
     return Listed(done, told, run_id, version)
 
 

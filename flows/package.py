@@ -6,6 +6,7 @@ from prefect import flow
 
 from flows import artifacts, steps
 from flows.recommend import champion
+from flows.turns import in_turn
 from schemas.config import Config
 
 
@@ -15,6 +16,7 @@ from schemas.config import Config
     on_completion=[artifacts.completed],
     on_failure=[artifacts.failed],
 )
+@in_turn
 def package(config: Config = Config()) -> dict[str, Any]:  # noqa: B008 - the form's defaults
     """Fit, judge and promote as `recommend` does, and register candidates and ranker as one model."""
     with_ = champion(config)

@@ -17,9 +17,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 PAUSE = 0.1  # seconds between looks
+
+
+class Process(NamedTuple):
+    """One that lives: its parent's pid, the moment it started, the pid its group is named after."""
+
+    parent: int
+    start: str
+    group: int
 
 
 @dataclass(frozen=True)
@@ -88,7 +96,7 @@ def begin(service: Service) -> subprocess.Popen[bytes]:
     service.log.parent.mkdir(parents=True, exist_ok=True)
     if service.log.exists():
         service.log.replace(service.log.with_name(f"{service.name}.before.log"))
-    with service.log.open("wb") as log:
+    with service.log.open("ab") as log:  # a worker's runs write there as well
         return subprocess.Popen(  # noqa: S603 - our own command
             service.command,
             env=dict(service.environment),
@@ -99,8 +107,8 @@ def begin(service: Service) -> subprocess.Popen[bytes]:
         )
 
 
-def processes() -> dict[int, tuple[int, str]]:
-    """Every process that is not a corpse: pid → (its parent's, the moment it started)."""
+def processes() -> dict[int, Process]:
+    """Every process that is not a corpse, by pid."""
     found = {}
     if Path("/proc/self/stat").exists():
         for place in Path("/proc").iterdir():
@@ -111,32 +119,38 @@ def processes() -> dict[int, tuple[int, str]]:
             except OSError:  # ended meanwhile
                 continue
             if parts[0] not in "ZX":
-                found[int(place.name)] = (int(parts[1]), parts[19])
+                found[int(place.name)] = Process(int(parts[1]), parts[19], int(parts[2]))
         return found
     listed = subprocess.run(
-        ["ps", "-A", "-o", "pid=,ppid=,stat=,lstart="],  # noqa: S607 - wherever the system has it
+        ["ps", "-A", "-o", "pid=,ppid=,pgid=,stat=,lstart="],  # noqa: S607 - wherever the system has it
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     for line in listed.stdout.splitlines():
-        pid, parent, state, start = line.split(None, 3)
+        pid, parent, group, state, start = line.split(None, 4)
         if not state.startswith("Z"):
-            found[int(pid)] = (int(parent), start.strip())
+            found[int(pid)] = Process(int(parent), start.strip(), int(group))
     return found
 
 
 def moment(pid: int) -> str:
     """When a process started, in the system's words; empty where there is none."""
-    return processes().get(pid, (0, ""))[1]
+    found = processes().get(pid)
+    return found.start if found else ""
 
 
 def family(known: Mapping[int, str]) -> dict[int, str]:
-    """The processes known by pid and start that live, and all that descends from them."""
+    """The processes known by pid and start that live, and all that descends from them.
+
+    Also of one that was killed: its children have another parent then, but stay in its group, and
+    while they do no other process gets its pid.
+    """
     alive = processes()
-    members = {pid: start for pid, start in known.items() if pid in alive and alive[pid][1] == start}
+    ours = {pid for pid, start in known.items() if pid not in alive or alive[pid].start == start}
+    members = {pid: each.start for pid, each in alive.items() if pid in ours or each.group in ours}
     before = -1
     while len(members) > before:
         before = len(members)
-        members |= {pid: start for pid, (parent, start) in alive.items() if parent in members}
+        members |= {pid: each.start for pid, each in alive.items() if each.parent in members}
     return members
 
 

@@ -5,16 +5,18 @@ from prefect import flow
 from flows import artifacts, steps
 from flows.lists import listed, promoted
 from flows.train import trained
+from flows.turns import in_turn
 from schemas.config import Config
 from tasks.promotion import Decision
 
 
 @flow(
     name="promote",
-    flow_run_name="promote {config.dataset} {config.labels.target}",
+    flow_run_name="promote {config.dataset}, target {config.labels.target}",
     on_completion=[artifacts.completed],
     on_failure=[artifacts.failed],
 )
+@in_turn
 def promote(config: Config = Config()) -> Decision:  # noqa: B008 - the form's defaults
     """Compare the challenger with the champion; with ``promotion.version`` set that version instead."""
     if config.promotion.version is not None:

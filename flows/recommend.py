@@ -7,6 +7,7 @@ from prefect import flow
 
 from flows import artifacts, steps
 from flows.lists import Listed, judged, listed, promoted, refitted
+from flows.turns import in_turn
 from schemas.config import Config
 from tasks import reporting
 from tasks.promotion import Decision
@@ -52,6 +53,7 @@ def recommended(config: Config) -> dict[str, Any]:
     )
     folder = steps.publish_lists(config, done.data, made, version)
     report, verdict = steps.publish_backtest(config, done.data, done.evaluation)
+    artifacts.backtested(verdict, str(report))
     return {
         "verdict": verdict,
         "table": shown(made.tables["recommendations"].path, SHOWN),
@@ -72,6 +74,7 @@ def recommended(config: Config) -> dict[str, Any]:
     on_completion=[artifacts.completed],
     on_failure=[artifacts.failed],
 )
+@in_turn
 def recommend(config: Config = Config()) -> dict[str, Any]:  # noqa: B008 - the form's defaults
     """Fit both stages, judge and register them, and publish the champion's recommendations."""
     reporting.writable(config)

@@ -8,16 +8,18 @@ from prefect import flow
 from flows import artifacts, steps
 from flows.recommend import recommended
 from flows.train import trained
+from flows.turns import in_turn
 from schemas.config import Config
 from tasks import reporting, stages
 
 
 @flow(
     name="retrain",
-    flow_run_name="retrain {config.dataset} {config.labels.target}",
+    flow_run_name="retrain {config.dataset}, target {config.labels.target}",
     on_completion=[artifacts.completed],
     on_failure=[artifacts.failed],
 )
+@in_turn
 def retrain(config: Config = Config()) -> dict[str, Any]:  # noqa: B008 - the form's defaults
     """Ingest, train, evaluate, promote and report; returns where the report lies and its verdict.
 
@@ -38,5 +40,5 @@ def retrain(config: Config = Config()) -> dict[str, Any]:  # noqa: B008 - the fo
         )
     report = steps.report(config, entries, done.models, decision, done.run_id, created)
     folder = steps.publish(config, report, done.run_id)
-    artifacts.finished(report, decision)
+    artifacts.finished(config, report, decision, folder, done.run_id)
     return {"folder": str(folder), "run": done.run_id, "decision": decision.reason, **report.facts}

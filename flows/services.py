@@ -24,6 +24,7 @@ from tasks.commands import OPT_OUT, PREFECT_HOME
 
 NAMES = {"prefect": "Prefect's server", "mlflow": "MLflow's server", "worker": "the worker"}
 WORKER = "encore"
+LEASES = "prefect.server.concurrency.lease_storage.filesystem"
 
 
 def addresses(config: Config) -> dict[str, str]:
@@ -40,9 +41,13 @@ def environment(config: Config) -> dict[str, str]:
     made = {**OPT_OUT["mlflow"], **OPT_OUT["prefect"]} | {
         "PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED": "false",
         "PREFECT_SERVER_UI_API_URL": api,  # else its pages look for it at the default port
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         "PREFECT_WORKER_QUERY_SECONDS": "2",  # a run from the form begins sooner than in ten
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
         "PREFECT_SERVER_DATABASE_TIMEOUT": "60",  # a busy machine is not a locked database
+        # in its memory, as is Prefect's default, a server that dies takes along who holds which slot:
+        # it would stop a run that is five minutes old, and might never let another of its kind begin
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": LEASES,
         "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # runs have a link of their own
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
@@ -102,25 +107,26 @@ def works(config: Config, since: datetime) -> bool:
     path = f"/api/work_pools/{config.services.work_pool}/workers/filter"
     return any(
         worker["name"] == WORKER and datetime.fromisoformat(worker["last_heartbeat_time"]) >= since
-        for worker in _asked(addresses(config)["Prefect"], "POST", path) or ()
+        for worker in asked(addresses(config)["Prefect"], "POST", path) or ()
     )
 
 
 def answers(address: str, path: str) -> bool:
-    return _asked(address, "GET", path) is not None
+    return asked(address, "GET", path) is not None
 
 
-def _asked(address: str, method: str, path: str) -> Any:
+def asked(address: str, method: str, path: str, told: Mapping[str, Any] | None = None) -> Any:
     """A server's answer; None as long as there is none. No proxy is asked on the way."""
     connection = HTTPConnection(address.partition("://")[2], timeout=5)
     headers = {"Content-Type": "application/json"}
     if password := os.environ.get("PREFECT_SERVER_API_AUTH_STRING"):
         headers["Authorization"] = f"Basic {b64encode(password.encode()).decode()}"
+    body = dumps(told or {}) if method == "POST" else None
     try:
-        connection.request(method, path, body=dumps({}) if method == "POST" else None, headers=headers)
+        connection.request(method, path, body=body, headers=headers)
         answer = connection.getresponse()
         text = answer.read()
-        if answer.status != 200:
+        if answer.status >= 300:
             return None
         return loads(text) if "json" in answer.headers.get("Content-Type", "") else text
     except (OSError, HTTPException, ValueError):

@@ -2,37 +2,42 @@
 
 Whether work is done again is for the store alone to say, so Prefect's own result cache is off: a
 step whose entry was there ends in the state "Reused". Every step writes one line: what, rows,
-seconds. Steps have no tags: for each tag Prefect asks its server for a slot, which takes seconds.
+seconds, peak memory. Steps have no tags: for each tag Prefect asks its server for a slot, which takes
+seconds.
 """
 
-import logging
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar, cast
 
-from prefect import task
+from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
-from prefect.logging import get_run_logger
 from prefect.states import Completed
 
-from flows import artifacts
+from flows import artifacts, measures
 from schemas.config import Config
 from schemas.errors import InputError
 from tasks import other_reports, promotion, registered, reporting, stages, tracking
 from tasks.forgetting import removal
+from tasks.measuring import measured
 from tasks.monitoring import comparison
+from tasks.monitoring import lists as monitored_lists
 from tasks.monitoring import report as monitoring_report
 from tasks.split import Span
 from tasks.store import Entry
+from tasks.tuning import result as tuning_result
+from tasks.tuning import runs as tuning_runs
+from tasks.tuning import stages as tuning
+from tasks.tuning.kinds import Material
+from tasks.tuning.space import Point
+from tasks.tuning.stages import Tried
 from tasks.two_stage import promotion as list_promotion
 from tasks.two_stage import reports
 from tasks.two_stage import stages as two_stage
 
 P = ParamSpec("P")
 R = TypeVar("R")
-LOG = logging.getLogger("encore")
 HOUR = 3600.0
 
 
@@ -64,6 +69,7 @@ POLICIES = {
     "report": Policy(1, HOUR),
     "publish": Policy(1, HOUR),
     "tune": Policy(1, 3 * HOUR),
+    "trial": Policy(0, 12 * HOUR),
     "candidates": Policy(1, 3 * HOUR),
     "neighbours": Policy(1, HOUR),
     "recommend": Policy(1, HOUR),
@@ -74,29 +80,36 @@ POLICIES = {
 
 def step(name: str, work: Callable[P, R], label: str = "") -> Callable[P, R]:
     """``work`` as the Prefect task ``name``; it returns what ``work`` returns."""
+    made = _task(name, work, label)
+
+    def call(*arguments: P.args, **named: P.kwargs) -> R:
+        result = made(*arguments, **named)
+        # Prefect hands a state that a task named itself on as it is
+        return cast(R, result.result()) if isinstance(result, State) else result
+
+    return call
+
+
+def beside(name: str, work: Callable[..., R], each: Mapping[str, Sequence[Any]]) -> list[R]:
+    """``work`` by label and arguments, side by side in the flow's task runner; results in order."""
+    begun = [_task(name, work, label).submit(*arguments) for label, arguments in each.items()]
+    return [future.result() for future in begun]
+
+
+def _task(name: str, work: Callable[P, R], label: str) -> Task[P, R]:
     policy = POLICIES[name]
     shown = f"{name} {label}".strip()
 
     def run(*arguments: P.args, **named: P.kwargs) -> R:
-        started = time.perf_counter()
-        result = work(*arguments, **named)
-        seconds = time.perf_counter() - started
+        measures.begins(shown)
+        with measured() as cost:
+            result = work(*arguments, **named)
         artifacts.advance()
-        # a worker knows nothing of our logger, which the command line turns on
-        log = LOG if LOG.isEnabledFor(logging.INFO) else get_run_logger()
-        if not isinstance(result, Entry):
-            log.info("%-20s %9s %8.1f s", shown, "", seconds)
-            return result
-        log.info(
-            "%-20s %9s rows %8.1f s%s",
-            shown,
-            f"{result.rows:,}",
-            seconds,
-            "  reused" if result.reused else "",
-        )
-        return cast(R, Completed(name="Reused", data=result)) if result.reused else result
+        measures.took(shown, cost, result)
+        reused = isinstance(result, Entry) and result.reused
+        return cast(R, Completed(name="Reused", data=result)) if reused else result
 
-    made = task(
+    return task(
         name=name,
         task_run_name=shown,
         retries=policy.retries,
@@ -106,13 +119,6 @@ def step(name: str, work: Callable[P, R], label: str = "") -> Callable[P, R]:
         cache_policy=NO_CACHE,
         persist_result=False,
     )(run)
-
-    def call(*arguments: P.args, **named: P.kwargs) -> R:
-        result = made(*arguments, **named)
-        # Prefect hands a state that a task named itself on as it is
-        return cast(R, result.result()) if isinstance(result, State) else result
-
-    return call
 
 
 def _worth_trying_again(_task: Any, _run: Any, state: State[Any]) -> bool:
@@ -139,6 +145,7 @@ publish = step("publish", reporting.published)
 evaluate_registered = step("evaluate", registered.scored, "registered model")
 publish_evaluation = step("publish", other_reports.evaluated, "evaluation")
 monitor = step("monitor", comparison.compared)
+monitor_lists = step("monitor", monitored_lists.compared, "lists")
 record_monitor = step("record", monitoring_report.noted, "comparison")
 publish_monitor = step("publish", monitoring_report.published, "comparison")
 explore = step("explore", other_reports.explored)
@@ -157,6 +164,30 @@ publish_lists = step("publish", reports.published, "lists")
 package = step("package", two_stage.packaged)
 register_package = step("publish", reports.packaged, "recommender")
 publish_backtest = step("publish", reports.backtested, "backtest")
+find_material = step("featurize", tuning.material, "for trials")
+record_trials = step("record", tuning_runs.record, "trials")
+conclude = step("evaluate", tuning.concluded, "best and given")
+record_search = step("record", tuning_runs.conclude, "search")
+publish_search = step("publish", tuning_result.published, "search")
+
+
+def try_settings(
+    config: Config, found: Material, batch: Sequence[tuple[int, Point]], done: Sequence[Tried]
+) -> list[Tried]:
+    """A batch of trials, side by side."""
+    each = {f"{number}": (config, found, point, tuple(done)) for number, point in batch}
+    made = beside("trial", tuning.tried, each)
+    return [Tried(number, point, entry) for (number, point), entry in zip(batch, made, strict=True)]
+
+
+def confirm(config: Config, found: Material, given: Tried, best: Tried) -> tuple[Entry, Entry]:
+    """The two on the window that confirms them, side by side; once, where they are the same."""
+    points = {"confirm given": given.point, "confirm best": best.point}
+    if best.number == given.number:
+        del points["confirm best"]
+    each = {label: (config, found, point) for label, point in points.items()}
+    made = beside("trial", tuning.confirmed, each)
+    return made[0], made[-1]
 
 
 def candidates(

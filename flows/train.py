@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 from prefect import flow
 
-from flows import artifacts, steps
+from flows import artifacts, measures, steps
 from flows.ingest import prepared
 from flows.lists import listed
+from flows.turns import in_turn
 from schemas.config import Config
 from tasks import stages, tracking
 from tasks.registry import Training, Version
@@ -40,16 +41,18 @@ def trained(config: Config) -> Trained:
     }
     entries["evaluate"] = steps.evaluate(config, data, features, models, entries.get("world"))
     training, run_id, challenger = steps.record(config, entries, models)
+    measures.into(run_id)
     artifacts.training(entries, run_id, config)
     return Trained(entries, models, training, run_id, challenger)
 
 
 @flow(
     name="train",
-    flow_run_name="train {config.dataset} {config.labels.target}",
+    flow_run_name="train {config.dataset}, target {config.labels.target}",
     on_completion=[artifacts.completed],
     on_failure=[artifacts.failed],
 )
+@in_turn
 def train(config: Config = Config()) -> Version:  # noqa: B008 - the form's defaults
     """Fit every ranker, evaluate all on the holdout, register the candidate as challenger.
 

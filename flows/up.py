@@ -14,13 +14,29 @@ from datetime import UTC, datetime
 from multiprocessing import get_context
 from pathlib import Path
 
-from flows.processes import PAUSE, Running, begin, held, is_held, moment, stop, stop_children, told
+from flows import lost
+from flows.processes import (
+    PAUSE,
+    Running,
+    Service,
+    begin,
+    family,
+    held,
+    is_held,
+    moment,
+    stop,
+    stop_children,
+    told,
+)
 from flows.services import NAMES, addresses, answers, elsewhere, environment, free, home, services, works
 from schemas.config import Config
 from schemas.errors import InputError
 from tasks.commands import without_credentials
 
 PATIENCE = 30.0  # seconds in which a service may end by itself
+# A service that ends is started again, but not one that ends at once each time.
+RESTARTS, WITHIN = 5, 120.0  # at most so many, in so many seconds
+LOOK = 10.0  # seconds between looks for runs that died without a word
 
 
 class EndedError(Exception):
@@ -133,15 +149,14 @@ def _keep(config: Config) -> int:
     begun: dict[str, subprocess.Popen[bytes]] = {}
     try:
         _bring_up(config, begun, asked)
-        while not asked.wait(PAUSE * 5):
-            _all_live(begun, folder)
+        _watch(config, begun, asked)
     except EndedError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return 1
     finally:
         if asked.is_set():
             print("stopping", flush=True)
-        _end(begun)
+        _end(told(folder))
         (folder / "services.json").unlink(missing_ok=True)
     return 0
 
@@ -153,12 +168,6 @@ def _bring_up(config: Config, begun: dict[str, subprocess.Popen[bytes]], asked: 
     since, deadline = datetime.now(UTC), time.monotonic() + ours.start_seconds
     print(f"starting; logs are in {ours.logs}", flush=True)
     deploying = get_context("fork").Process(target=_deploy, args=(config,))
-
-    def launch(name: str) -> None:
-        begun[name] = begin(wanted[name])
-        mark = (begun[name].pid, moment(begun[name].pid))
-        children = {**(told(ours.logs) or running).children, name: mark}
-        replace(running, children=children).write(ours.logs)
 
     def wait(what: str, log: str, answered: Callable[[], bool]) -> None:
         while not asked.is_set() and not answered():
@@ -174,11 +183,11 @@ def _bring_up(config: Config, begun: dict[str, subprocess.Popen[bytes]], asked: 
     deploying.start()  # imports while the servers start
     try:
         for name in [name for name in wanted if name != "worker"]:
-            launch(name)
+            _launch(wanted[name], begun)
         wait(NAMES["prefect"], "prefect", lambda: answers(found["Prefect"], "/api/health"))
         if asked.is_set():
             return
-        launch("worker")
+        _launch(wanted["worker"], begun)
         wait(NAMES["mlflow"], "mlflow", lambda: elsewhere(config) or answers(found["MLflow"], "/health"))
         wait("registering deployments", "deploy", lambda: deploying.exitcode == 0)
         wait(NAMES["worker"], "worker", lambda: works(config, since))
@@ -189,6 +198,45 @@ def _bring_up(config: Config, begun: dict[str, subprocess.Popen[bytes]], asked: 
         replace(told(ours.logs) or running, ready=True).write(ours.logs)
         print(f"ready in {(datetime.now(UTC) - since).total_seconds():.0f} s", flush=True)
         _show(found, ours.logs, "Ctrl-C")
+
+
+def _launch(service: Service, begun: dict[str, subprocess.Popen[bytes]]) -> None:
+    """Start a service and tell other commands of it, and of runs that outlive the one before."""
+    process = begun[service.name] = begin(service)
+    folder = service.log.parent
+    running = told(folder)
+    assert running is not None, "told before the first is started"
+    children = {name: mark for name, mark in running.children.items() if family(dict([mark]))}
+    if before := children.get(service.name):
+        children[f"{service.name} {before[0]}"] = before
+    children[service.name] = (process.pid, moment(process.pid))
+    replace(running, children=children).write(folder)
+
+
+def _watch(config: Config, begun: dict[str, subprocess.Popen[bytes]], asked: threading.Event) -> None:
+    """Until asked to stop: start again what ended, and tell of runs that died without a word."""
+    ours, wanted, server = config.services, services(config), addresses(config)["Prefect"]
+    pool = ours.work_pool if ours.host in lost.LOOPBACK else None
+    ends: dict[str, list[float]] = {name: [] for name in wanted}
+    since, looked = datetime.now(UTC), 0.0
+    while not asked.wait(PAUSE * 5):
+        now = time.monotonic()
+        for name, process in list(begun.items()):
+            if process.poll() is None or (name == "worker" and not answers(server, "/api/health")):
+                continue  # without its server a worker would end at once
+            ends[name] = [*(each for each in ends[name] if each > now - WITHIN), now]
+            if len(ends[name]) > RESTARTS:
+                _all_live(begun, ours.logs)
+            print(f"{NAMES[name]} ended (exit {process.returncode}); it is started again", flush=True)
+            if name == "worker":  # its runs go on without it
+                since = datetime.now(UTC)
+            else:  # what lives of it would hold the port
+                stop({process.pid: ""}, PAUSE)
+            _launch(wanted[name], begun)
+        if now > looked + LOOK:
+            for run in lost.crash(f"{server}/api", pool, since):
+                print(f"{run}: {lost.TOLD}", flush=True)
+            looked = now
 
 
 def _deploy(config: Config) -> None:
@@ -203,17 +251,17 @@ def _deploy(config: Config) -> None:
     apply(config)
 
 
-def _end(begun: Mapping[str, subprocess.Popen[bytes]]) -> None:
+def _end(running: Running | None) -> None:
     """The runs first, then their worker: while Prefect's server answers, they say how they ended.
 
     A worker would end its runs without a word, and they would seem to run for ever.
     """
+    children = running.children if running else {}
     for name in ("worker", "mlflow", "prefect"):
-        if name in begun:
-            known = {begun[name].pid: moment(begun[name].pid)}
-            if name == "worker":
-                stop_children(known, PATIENCE)
-            stop(known, PATIENCE)
+        known = dict(mark for each, mark in children.items() if each.partition(" ")[0] == name)
+        if name == "worker":
+            stop_children(known, PATIENCE)
+        stop(known, PATIENCE)
 
 
 def _all_live(begun: Mapping[str, subprocess.Popen[bytes]], folder: Path) -> None:

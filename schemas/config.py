@@ -13,9 +13,11 @@ from zoneinfo import ZoneInfo
 from pydantic import Field, field_validator, model_validator
 
 from schemas.forgetting import Forget
+from schemas.logs import Logs
 from schemas.monitoring import Monitor
 from schemas.services import Services
 from schemas.settings import Count, Name, Place, Places, Settings, Share, contradiction
+from schemas.tuning import Tune
 from schemas.two_stage import Backtest, Lists, Recommend, Retrieval, Similar
 
 TAGGED = ("lastfm_hetrec",)  # kinds of sources that say when a listener gave a track a tag
@@ -307,11 +309,13 @@ class Config(Settings):
     audit: Audit = Audit()
     promotion: Promotion = Promotion()
     monitor: Monitor = Monitor()
+    tune: Tune = Tune()
     forget: Forget = Forget()
     tracking: Tracking = Tracking()
     output: Output = Output()
     visualize: Visualize = Visualize()
     services: Services = Services()
+    logs: Logs = Logs()
 
     @model_validator(mode="after")
     def _without_idle_retrievers(self) -> "Config":

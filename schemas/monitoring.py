@@ -28,3 +28,9 @@ class Monitor(Settings):
     margin: float = Field(
         0.002, ge=0, description="log loss that the model must have lost for retraining to pay"
     )
+    ndcg_margin: float = Field(
+        0.005, ge=0, description="NDCG that lists must have lost for retraining to pay"
+    )
+    windows: Count = Field(
+        2, description="lists: most windows since training that are judged, the newest that have passed"
+    )

@@ -74,9 +74,9 @@ class Settings(BaseModel):
         told = handler.resolve_ref_schema(schema)
         told["title"] = label(cls.__name__)
         for name, each in told.get("properties", {}).items():
-            if "$ref" in each:
-                continue
             each["title"] = label(name)
+            if "$ref" in each:  # a group, which has a description of its own
+                continue
             parts = (each.get("description"), f"allowed: {words(each)}")
             each["description"] = "; ".join(part for part in parts if part)
         return schema

@@ -12,6 +12,8 @@ OPT_OUT: Mapping[str, Mapping[str, str]] = {
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_TELEMETRY_ENABLE_RESOURCE_METRICS": "false",
         "DO_NOT_TRACK": "true",
+        # Prefect's newer pages ask an address outside all the same; the older ones ask nobody
+        "PREFECT_SERVER_UI_V2_ENABLED": "false",
     },
 }
 PREFECT_HOME = "data/prefect"

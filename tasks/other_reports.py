@@ -1,4 +1,7 @@
-"""The reports beside a training's: of a data set, of an evaluation, and of scored plays drawn again."""
+"""The reports beside a training's: of a data set, of an evaluation, and of scored plays drawn again.
+
+What draws is imported when it is needed: a flow's first step does not wait for it.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,8 @@ from datetime import datetime
 from pathlib import Path
 
 from schemas.config import Config
-from tasks.report import evaluated as evaluation
 from tasks.report.content import METRIC_NAMES, Evaluated, Lineage, Window
-from tasks.report.explore import explore
 from tasks.report.files import room
-from tasks.report.redraw import redraw
 from tasks.report.verdict import against_base_rate
 from tasks.reporting import interval, moment, raw_files, sentence
 from tasks.stages import described
@@ -19,6 +19,8 @@ from tasks.store import Entry
 
 def explored(config: Config, data: Entry, labels: Entry) -> Path:
     """Write the report of a data set into ``output.dir``."""
+    from tasks.report.explore import explore
+
     tables, target = data.tables, config.labels.target
     explore(
         tables["plays"].path,
@@ -39,6 +41,8 @@ def redrawn(config: Config) -> Path:
 
     That is ``output.dir``, or ``visualize`` in it where the report of another command lies there.
     """
+    from tasks.report.redraw import redraw
+
     scored = config.visualize.scored_samples or config.output.dir / "scored_samples.csv"
     folder = room(config.output.dir, "visualize", "visualize")
     redraw(scored, folder, config.store, config.source.timezone)
@@ -51,6 +55,8 @@ def evaluated(config: Config, data: Entry, made: Entry) -> tuple[Path, Evaluated
     That is ``output.dir``, or ``evaluate-v<version>`` in it where the report of another command lies
     there. Nothing is sent to MLflow.
     """
+    from tasks.report import evaluated as evaluation
+
     facts = made.facts
     metrics = {
         name: {metric: interval(told[metric]) for metric in METRIC_NAMES}

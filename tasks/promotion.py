@@ -6,6 +6,7 @@ import json
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 from schemas.config import Config
@@ -123,7 +124,10 @@ def by_hand(config: Config) -> Decision:
     before = champion.number if champion else None
     decision = Decision(True, "promoted by hand", number, before, {}, config.promotion.margin)
     registry.set_alias(version, "champion")
-    registry.describe(version, "Made champion by hand.")
+    earlier = registry.client.get_model_version(version.name, str(version.number)).description
+    instead = f" in place of version {before}" if before not in (None, number) else ""
+    made = f"Made champion by hand on {datetime.now(UTC):%Y-%m-%d}{instead}."
+    registry.describe(version, f"{made}\n\n{earlier}" if earlier else made)
     registry.tag(version, {DECISION: _json(decision)})
     return decision
 

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version as installed
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from schemas.config import Tracking
+from tasks import tracking_runs
 from tasks.ranking.protocol import Column
 from tasks.tracking_store import opening, using
 
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("mlflow", "lightgbm", "numpy", "polars", "scikit-learn")
-KEY, COMPLETE, REFIT = "encore.key", "encore.complete", "encore.refit"
+KEY, COMPLETE, REFIT = tracking_runs.KEY, tracking_runs.COMPLETE, "encore.refit"
 
 
 @dataclass(frozen=True)
@@ -92,16 +94,13 @@ class Registry:
         where = self._settings.artifacts.resolve().as_uri() if local else None
         return str(self.client.create_experiment(self._settings.experiment, artifact_location=where))
 
-    def run_url(self, run_id: str) -> str:
-        """Path of a run's page below the MLflow server's address."""
-        return f"/#/experiments/{self._experiment}/runs/{run_id}"
-
     def record(self, training: Training) -> tuple[str, Version]:
         """The parent run's id and the candidate's version; made unless both are complete.
 
-        The version gets the alias ``challenger``.
+        The version gets the alias ``challenger``. What killed runs of any training left is cleared.
         """
         with using(self._settings):
+            tracking_runs.clear(self.client, self._experiment)
             done = self._complete(training)
             if done is None:
                 self._remove_half(training)
@@ -111,7 +110,7 @@ class Registry:
     def _record(self, training: Training) -> tuple[str, Version]:
         mlflow = self._mlflow
         with mlflow.start_run(
-            experiment_id=self._experiment, run_name=training.name, tags={KEY: training.key}
+            experiment_id=self._experiment, run_name=training.name, tags=tracking_runs.tags(training.key)
         ) as parent:
             mlflow.log_params(dict(training.parameters))
             mlflow.log_dict(dict(training.configuration), "config.json")
@@ -130,7 +129,7 @@ class Registry:
             experiment_id=self._experiment,
             run_name=child.name,
             nested=True,
-            tags={KEY: training.key, "encore.ranker": child.name},
+            tags=tracking_runs.tags(training.key) | {"encore.ranker": child.name},
         ):
             mlflow.log_params(dict(child.parameters))
             mlflow.log_metrics(_finite(child.metrics))
@@ -194,7 +193,7 @@ class Registry:
                     return found
             for run in self._runs(training.key):
                 if REFIT in run.data.tags:  # of a killed run: no version came of it
-                    self._remove_run(run)
+                    tracking_runs.remove(self.client, self._experiment, run)
             return self._publish(training, child, evaluated, tags)
 
     def _publish(
@@ -202,13 +201,14 @@ class Registry:
     ) -> Version:
         mlflow = self._mlflow
         linked = {**training.version_tags, **tags, "evaluated_version": str(evaluated.number)}
+        own = tracking_runs.tags(training.key)
         with (
-            mlflow.start_run(run_id=evaluated.run_id),
+            mlflow.start_run(run_id=evaluated.run_id, tags=own),
             mlflow.start_run(
                 experiment_id=self._experiment,
                 run_name=f"{child.name} on all data",
                 nested=True,
-                tags={KEY: training.key, "encore.ranker": child.name, REFIT: "true"},
+                tags={**own, "encore.ranker": child.name, REFIT: "true"},
             ) as run,
         ):
             mlflow.log_params(dict(child.parameters))
@@ -244,7 +244,8 @@ class Registry:
                 ColSpec("string", "heard", required=False),
             ]
         )
-        with self._mlflow.start_run(run_id=run_id):
+        key = self.client.get_run(run_id).data.tags[KEY]
+        with self._mlflow.start_run(run_id=run_id, tags=tracking_runs.tags(key)):
             info = self._mlflow.pyfunc.log_model(
                 name="recommender",
                 python_model=str(ROOT / "tasks" / "two_stage" / "served.py"),
@@ -293,6 +294,14 @@ class Registry:
         """Add metrics to a run."""
         self._mlflow.log_metrics(_finite(metrics), run_id=run_id)
 
+    def note(
+        self, run_id: str, told: Mapping[str, Any], curves: Mapping[str, Sequence[tuple[int, float]]]
+    ) -> None:
+        """Add parameters, and metrics as pairs of step and value, to a run, all in one go."""
+        made, now = self._mlflow.entities, int(time.time() * 1000)
+        curve = [made.Metric(name, at[1], now, at[0]) for name, each in curves.items() for at in each]
+        self.client.log_batch(run_id, curve, [made.Param(*map(str, each)) for each in told.items()])
+
     def attach(self, run_id: str, folder: Path, place: str) -> None:
         """Copy a folder's files to the run's artifacts."""
         self.client.log_artifacts(run_id, str(folder), place)
@@ -322,22 +331,10 @@ class Registry:
             if found.tags.get(KEY) == training.key:
                 self.client.delete_model_version(found.name, str(found.number))
         for run in self._runs(training.key):
-            self._remove_run(run)
-
-    def _remove_run(self, run: Any) -> None:
-        """A run and the models logged by it, which MLflow keeps apart."""
-        for model in self.client.search_logged_models(
-            [self._experiment], filter_string=f"source_run_id = '{run.info.run_id}'"
-        ):
-            self.client.delete_logged_model(model.model_id)
-        self.client.delete_run(run.info.run_id)
+            tracking_runs.remove(self.client, self._experiment, run)
 
     def _runs(self, key: str) -> list[Any]:
-        return list(
-            self.client.search_runs(
-                [self._experiment], filter_string=f"tags.`{KEY}` = '{key}'", max_results=100
-            )
-        )
+        return tracking_runs.of(self.client, self._experiment, key)
 
 
 def _version(found: Any) -> Version:

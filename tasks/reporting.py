@@ -43,6 +43,7 @@ PERSONAL = ("scored_samples.csv", "top_resume_playlist.csv", "submission.csv")
 SENTENCES = {
     "completed": "a play is heard to its end",
     "repeat": "a listener plays a track again within {days} days of its first play",
+    "played": "a listener plays a track in the time after their list was made",
 }
 
 

@@ -17,6 +17,7 @@ import os
 import re
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +33,7 @@ from schemas.errors import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
 ENGINES = ("duckdb", "polars", "pyarrow", "numpy", "numba", "lightgbm", "scikit-learn", "pandera")
+_PARSING = threading.Lock()  # Python 3.11 cannot make syntax trees in two threads (cpython#106905)
 
 
 @dataclass(frozen=True)
@@ -180,10 +182,12 @@ def key(work: Callable[..., Any], inputs: Iterable[str], settings: Mapping[str, 
     ``inputs`` are digests; ``settings`` only those that the work reads. The source of every Encore
     module that the work's module imports, directly or not, and every SQL file these name count.
     """
+    with _PARSING:
+        code = _code(work.__module__)
     parts = {
         "inputs": sorted(inputs),
         "settings": settings,
-        "code": _code(work.__module__),
+        "code": code,
         "work": work.__qualname__,
         "engines": {name: version(name) for name in ENGINES},
     }
@@ -253,10 +257,13 @@ def _full(error: Exception) -> bool:
 def in_use(folder: Path) -> bool:
     """Whether the run that named the folder (``.<pid>-…``, ``.duckdb-<pid>-…`` …) is alive."""
     match = re.match(r"\.(?:duckdb-|encore-)?(\d+)-", folder.name)
-    if match is None:
-        return False
+    return match is not None and lives(int(match.group(1)))
+
+
+def lives(pid: int) -> bool:
+    """Whether there is a process of this number."""
     try:
-        os.kill(int(match.group(1)), 0)
+        os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:

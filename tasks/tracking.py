@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from schemas.config import Config
 from tasks import training
+from tasks.measuring import Cost
 from tasks.registry import Child, Registry, Training, Version
 from tasks.stages import recipe
 from tasks.store import Entry
+from tasks.tracking_store import using
 
 
 def described(
@@ -41,6 +43,8 @@ def described(
             "audited_plays": audit.facts["plays"],
             "audit_mismatches": audit.facts["mismatches"],
             **{f"window_{name}": value for name, value in windows.items()},
+            # the candidate's, so that comparing two trainings shows what was changed
+            **_flat({name: v for name, v in recipe(config, candidate).items() if name != "ranker"}),
         },
         configuration=shareable(config),
         metrics=_metrics(evaluation, candidate),
@@ -86,6 +90,40 @@ def recorded(
     )
     run_id, version = Registry(config.tracking).record(told)
     return told, run_id, version
+
+
+def run_page(config: Config, run_id: str) -> str:
+    """Where a run is shown, below the address of MLflow's server."""
+    found = Registry(config.tracking).client.get_run(run_id)
+    return f"/#/experiments/{found.info.experiment_id}/runs/{run_id}"
+
+
+def timed(
+    config: Config,
+    run_id: str,
+    steps: Iterable[tuple[str, Cost, bool]],
+    orchestration: float,
+    total: float,
+) -> None:
+    """What each step took (name, cost, reused), as metrics of a run; of equal names the sum.
+
+    ``seconds.<step>`` and ``peak_mb.<step>``, and for the flow ``seconds.orchestration`` (outside of
+    steps) and ``seconds.flow``. A run that has them keeps them: it tells of the flow that made it, not
+    of one that later found all done. The tag ``encore.reused`` names the steps that were found done.
+    """
+    registry = Registry(config.tracking)
+    if "seconds.flow" in registry.client.get_run(run_id).data.metrics:
+        return
+    told = {"seconds.orchestration": orchestration, "seconds.flow": total}
+    reused = []
+    for name, cost, found in steps:
+        step = name.replace(" ", "_")
+        told[f"seconds.{step}"] = told.get(f"seconds.{step}", 0.0) + cost.seconds
+        told[f"peak_mb.{step}"] = max(told.get(f"peak_mb.{step}", 0.0), cost.peak_mb)
+        reused += [step] if found else []
+    with using(config.tracking):
+        registry.client.set_tag(run_id, "encore.reused", " ".join(reused))
+        registry.measure(run_id, told)
 
 
 def _key(config: Config, evaluation: Entry) -> str:

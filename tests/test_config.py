@@ -17,8 +17,8 @@ from schemas.loading import load
 ROOT = Path(__file__).resolve().parent.parent
 GROUPS = (
     "dataset, source, catalogue, simulation, store, labels, split, models, retrieval, lists, backtest, "
-    "recommend, similar, evaluation, audit, promotion, monitor, forget, tracking, output, visualize, "
-    "services"
+    "recommend, similar, evaluation, audit, promotion, monitor, tune, forget, tracking, output, "
+    "visualize, services, logs"
 )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-HEAVY = ("altair", "lightgbm", "mlflow", "numba", "prefect", "scipy", "sklearn", "vl_convert")
+HEAVY = ("altair", "lightgbm", "mlflow", "numba", "optuna", "prefect", "scipy", "sklearn", "vl_convert")
 # What may load them when imported, and is itself imported only by those who are about to use it.
 LOADING = re.compile(
     r"flows(?!\.__main__$)(\..+)?|tasks\.asof|tasks\.two_stage\.served|tasks\.metrics\.kernels|tasks\.ranking\.(forest_kernels|served)"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,9 +20,11 @@ from tasks.metrics.binary import Interval
 from tasks.metrics.bootstrap import drawn
 from tasks.metrics.drift import Drift, codes, counted, drift, learned, stability
 from tasks.metrics.recalibration import calibration, difference, entropy
+from tasks.monitoring import scores
 from tasks.monitoring.features import grade
-from tasks.monitoring.verdict import NO_REASON, PAYS, TOO_LITTLE, reasons, verdict
-from tasks.monitoring.windows import DAY, stretches
+from tasks.monitoring.verdict import NO_REASON, PAYS, TOO_LITTLE, of_lists, reasons, verdict
+from tasks.monitoring.windows import DAY, stretches, unseen
+from tasks.registry import Version
 
 USERS, EACH = 60, 40
 
@@ -245,6 +249,10 @@ def feature(gain: float, grade: str) -> dict[str, Any]:
     return {"feature": "platform", "gain": gain, "drift": grade, "psi": asdict(Interval(0.9, 0.5, 1.3))}
 
 
+def moved(grade: str) -> dict[str, Any]:
+    return {"psi": asdict(Interval(0.4, 0.3, 0.5)), "usual": STILL, "drift": grade}
+
+
 @pytest.mark.parametrize(
     ("new", "labels", "features", "model", "wanted", "why"),
     [
@@ -261,8 +269,81 @@ def feature(gain: float, grade: str) -> dict[str, Any]:
 def test_the_verdict_follows_the_numbers(
     new: int, labels: tuple[int, int], features: Any, model: Any, wanted: str, why: str | None
 ) -> None:
-    told = reasons(new, new < 200, labels, features, model, Monitor())
+    told = reasons(new, new < 200, labels, features, moved("slight"), model, Monitor())
     assert verdict(told) == wanted
     assert [each.name for each in told if each.says == "retrain"] == ([why] if why else [])
-    assert [each.name for each in told] == ["skill", "probabilities", "features", "labels"]
+    assert [each.name for each in told] == ["skill", "probabilities", "features", "scores", "labels"]
     assert all(each.told for each in told)
+
+
+def test_probabilities_that_moved_are_a_reason() -> None:
+    given = (3000, False, (500, 9000), [feature(0.3, "none")])
+    far, unknown = (reasons(*given, scores, facts(), Monitor()) for scores in (moved("strong"), None))
+    assert [each.name for each in far if each.says == "retrain"] == ["scores"]
+    assert "PSI of the probabilities on new plays" in far[3].told
+    assert (verdict(far), verdict(unknown)) == (PAYS, NO_REASON)
+    assert unknown[3].says == "cannot tell"
+
+
+LESS = {"value": -0.03, "low": -0.05, "high": -0.01}
+
+
+@pytest.mark.parametrize(
+    ("change", "wanted", "said"),
+    [
+        ({"lead": LESS, "ndcg": STILL}, PAYS, "best single retriever, again, is +.000 "),
+        ({"lead": STILL, "ndcg": LESS}, NO_REASON, "not worse"),  # all lists got harder to make
+        ({"ndcg": LESS}, NO_REASON, "not logged"),
+        (None, NO_REASON, "no window of lists"),
+    ],
+)
+def test_lists_are_judged_by_what_they_are_ahead(change: Any, wanted: str, said: str) -> None:
+    known = {"lead": STILL, "ndcg": STILL}
+    lists = {"k": 10, "best": "again", "now": known, "then": known, "change": change}
+    told = of_lists(
+        3000, False, (900, 9000), [feature(0.3, "none")], None if change is None else lists, Monitor()
+    )
+    assert [each.name for each in told] == ["lists", "features", "labels"]
+    assert verdict(told) == wanted
+    assert said in told[0].told
+    assert "900 plays came since training" in told[2].told
+
+
+def test_probabilities_are_compared_with_the_holdout_before_the_newest_stretch() -> None:
+    ticks = np.arange(400 * 24) * (DAY // 24)
+    cut = stretches(ticks, "time", 390 * DAY, Monitor(days=28))
+    beside = unseen(cut, ticks, (300 * DAY, 390 * DAY), Monitor(days=28))
+    assert beside is not None
+    assert (beside.start, beside.known, beside.recent) == (300 * DAY, 390 * DAY, 390 * DAY)
+    assert np.diff([*beside.earlier, beside.known]).tolist() == [beside.end - 390 * DAY] * 4
+    own = unseen(cut, ticks, (370 * DAY, 400 * DAY), Monitor())  # what lies in both is new
+    assert own is not None
+    assert (own.start, own.known, own.recent) == (370 * DAY, 390 * DAY, 390 * DAY)
+    assert unseen(cut, ticks, (385 * DAY, 400 * DAY), Monitor(min_rows=121)) is None
+
+
+@pytest.mark.parametrize(("shift", "wanted"), [(0.0, "none"), (1.5, "strong")])
+def test_a_shift_of_the_probabilities_is_found(
+    shift: float, wanted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model says what its column says, and on what it was fitted on the opposite."""
+    random = np.random.default_rng(8)
+    ticks = np.arange(200 * 24) * (DAY // 24)
+    bold = np.where(ticks < 100 * DAY, 3.0, 1.0)
+    x = bold * random.normal(size=ticks.size) + np.where(ticks >= 180 * DAY, shift, 0.0)
+    table = pl.DataFrame({"user": np.arange(ticks.size) % 50, "tick": ticks, "x": x})
+    table.write_parquet(tmp_path / "features.parquet")
+    evaluated = Version("m", 3, "run", {})
+    run = SimpleNamespace(params={"window_cutoff": str(100 * DAY), "window_end": str(170 * DAY)})
+    model = SimpleNamespace(score=lambda rows: 1 / (1 + np.exp(-rows["x"].to_numpy())))
+    monkeypatch.setattr(scores, "Registry", lambda _: SimpleNamespace(ranker=lambda *_: tmp_path))
+    monkeypatch.setattr(scores, "behind", lambda *_: (evaluated, run))
+    monkeypatch.setattr("tasks.training.load", lambda _: model)
+    cut = stretches(ticks, "time", 170 * DAY, Monitor(days=20))
+    found = scores.drifted(tmp_path / "features.parquet", evaluated, cut, "time", Config())
+    assert found is not None
+    assert found["rows"] == (70 * 24, 20 * 24)
+    assert found["version"] == 3
+    assert found["drift"] == wanted
+    assert found["usual"]["value"] < 0.1
+    assert (found["psi"]["value"] > 0.5) == (wanted == "strong")

@@ -348,7 +348,12 @@ def test_a_version_set_by_hand_stays_until_something_better_comes(
         }
         return by_hand(CONFIG.model_copy(update=told))
 
+    why = registry.client.get_model_version(name, "2").description
     decision = back(2)
+    told = registry.client.get_model_version(name, "2").description
+    assert told.startswith("Made champion by hand on ")
+    assert told.endswith(f" in place of version 4.\n\n{why}")
+    assert why
     assert decision == Decision(True, "promoted by hand", 2, 4, {}, 0.002)
     assert champion() == 2
     rolled = registry.version(name, "2")

@@ -59,6 +59,9 @@ def test_groups_are_called_by_name() -> None:
     assert titles["Als"] == "ALS"
     assert titles["LightGBM"] == "LightGBM"
     assert titles["Tracking"] == "Tracking (MLflow)"
+    # a form heads a group by what the setting is called that holds it
+    assert told(Config)["tracking"]["title"] == "Tracking (MLflow)"
+    assert SCHEMA["$defs"]["Models"]["properties"]["lightgbm"]["title"] == "LightGBM"
 
 
 def test_a_path_may_be_a_text_or_a_list_in_schema_and_validator_alike() -> None:

@@ -28,15 +28,16 @@ REPORTS = (
     "model_metrics.json", "resume_project_summary.md", "visualization_summary.md", "submission.csv",
     "EVALUATION.md", "evaluation.json", "MONITOR.md", "monitor.html", "monitor.json", "BACKTEST.md",
     "backtest.json", "lists_comparison.csv", "recall.csv", "cohorts.csv", "importance.csv",
-    "EXPLORE.md", "explore.html", "figures/dashboard.html", "lists/dashboard.html",
+    "TUNING.md", "EXPLORE.md", "explore.html", "figures/dashboard.html", "lists/dashboard.html",
 )  # fmt: skip
 FIGURES = {
     "figures": (
         "model_comparison", "feature_importance", "explore_balance", "explore_repeats",
         "explore_long_tail", "explore_account_age", "explore_hours", "explore_sessions",
         "explore_plays_per_user", "explore_artists", "explore_missing", "explore_quarantine",
-        "score_distribution", "monitor_drift", "monitor_calibration", "roc", "precision_recall",
-        "calibration", "confusion", "target_by_hour", "target_by_artist", "over_time", "platform_mix",
+        "score_distribution", "tuning_search", "monitor_drift", "monitor_calibration", "roc",
+        "precision_recall", "calibration", "confusion", "target_by_hour", "target_by_artist",
+        "over_time", "platform_mix",
     ),
     "lists": (
         "ndcg", "accuracy", "recall", "coverage", "long_tail", "confusion", "importance_gain",

@@ -14,6 +14,7 @@ import polars as pl
 from schemas.config import Config
 from schemas.errors import InputError
 from tasks import promotion, split, stages, training
+from tasks.monitoring import scores
 from tasks.monitoring.features import drifted
 from tasks.monitoring.model import matured
 from tasks.monitoring.verdict import reasons, verdict
@@ -37,6 +38,16 @@ def watched(config: Config) -> Version:
     return found
 
 
+def same_clock(version: Version, data: Entry) -> None:
+    """Raise ``InputError`` where the model knows another kind of time than the data."""
+    if version.tags["clock"] != data.facts["clock"]:
+        raise InputError(
+            f"{version.name} version {version.number} was trained on data of another kind",
+            found=f"time of kind {data.facts['clock']}", expected=version.tags["clock"],
+            do="choose other data or another evaluation.model",
+        )  # fmt: skip
+
+
 def compared(config: Config, data: Entry, outcomes: Entry, now: datetime) -> Entry:
     """The data against what ``evaluation.model`` was trained on, as an entry of the store.
 
@@ -46,13 +57,8 @@ def compared(config: Config, data: Entry, outcomes: Entry, now: datetime) -> Ent
     missing, or too few rows are on one side.
     """
     version = watched(config)
+    same_clock(version, data)
     clock = data.facts["clock"]
-    if version.tags["clock"] != clock:
-        raise InputError(
-            f"{version.name} version {version.number} was trained on data of another kind",
-            found=f"time of kind {clock}", expected=version.tags["clock"],
-            do="choose other data or another evaluation.model",
-        )  # fmt: skip
     features = stages.featurized_at_end(config, data, outcomes)
     table = features.tables["features"].path
     gains = _gains(config, version, set(features.facts["names"]))
@@ -77,7 +83,9 @@ def compared(config: Config, data: Entry, outcomes: Entry, now: datetime) -> Ent
     def work(folder: Path) -> Mapping[str, Any]:
         columns = training.columns(table, clock)
         rows, unit, units = drifted(table, columns, gains, cut, clock, config)
-        told = reasons(cut.new, cut.seen, (labels[0], labels[1]), rows, model, config.monitor)
+        forecasts = None if cut.seen else scores.drifted(table, version, cut, clock, config)
+        both = (labels[0], labels[1])
+        told = reasons(cut.new, cut.seen, both, rows, forecasts, model, config.monitor)
         if scored is not None:
             scored_plays = pl.scan_parquet(scored.tables["scored"].path)
             scored_plays.select("target", "predicted_probability").sink_parquet(
@@ -93,11 +101,13 @@ def compared(config: Config, data: Entry, outcomes: Entry, now: datetime) -> Ent
             "cut": asdict(cut),
             "labels": {"new": labels[0], "trained_on": labels[1]},
             "features": rows,
+            "scores": forecasts,
             "strong": config.monitor.strong,
             "unit": unit,
             "units": units,
             "model": model,
-            **_plays(config, data, cut),
+            "lists": None,
+            **plays(config, data, cut),
         }
 
     return Store(config.store.path).once("monitor", key(compared, inputs, read), work)
@@ -123,7 +133,7 @@ def _gains(config: Config, version: Version, known: set[str]) -> dict[str, float
     return {row["feature"]: row["gain"] / total for row in told.iter_rows(named=True)}
 
 
-def _plays(config: Config, data: Entry, cut: Stretches) -> dict[str, Any]:
+def plays(config: Config, data: Entry, cut: Stretches) -> dict[str, Any]:
     """Volume, freshness and missing values of the plays, in training and in the newest stretch."""
     edges = {"known": cut.known, "recent": cut.recent}
     with Warehouse(config.store) as warehouse:

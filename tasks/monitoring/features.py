@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from schemas.config import Config
 from tasks.metrics import drift
@@ -43,14 +44,12 @@ def drifted(
     block, unit = blocks(users, days if clock == "time" else None, config.evaluation.min_users)
     period = periods[used]
     units = int(block.max()) + 1
-    weights = _weights(units, config)
-    training, mask = period < period.max(), pl.Series(used)
+    weights = resamples(units, config)
+    mask = pl.Series(used)
     rows = []
     for column in columns:
         values = pl.read_parquet(table, columns=[column.name])[column.name].filter(mask)
-        bins = drift.learned(values.filter(pl.Series(training)), config.monitor.bins)
-        counts = drift.counted(drift.codes(bins, values), bins.count, period, block)
-        found = drift.drift(counts, weights)
+        found = moved(values, period, block, weights, config.monitor.bins)
         rows.append({
             "feature": column.name,
             "gain": gains.get(column.name, 0.0),
@@ -76,9 +75,23 @@ def grade(name: str, found: drift.Drift, config: Config) -> str:
     return "slight" if unusual and found.psi.low >= slight else "none"
 
 
-def _weights(units: int, config: Config) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def moved(
+    values: pl.Series,
+    period: NDArray[np.int64],
+    block: NDArray[np.int32],
+    weights: NDArray[np.uint8],
+    bins: int,
+) -> drift.Drift:
+    """How far values (n,) of the last period are from those of all before it."""
+    known = drift.learned(values.filter(pl.Series(period < period.max())), bins)
+    counts = drift.counted(drift.codes(known, values), known.count, period, block)
+    return drift.drift(counts, weights)
+
+
+def resamples(units: int, config: Config) -> NDArray[np.uint8]:
+    """How often each unit is drawn: (units, ``evaluation.resamples``)."""
     wanted = config.evaluation.resamples
-    batches: list[np.ndarray[Any, np.dtype[np.uint8]]] = []
+    batches: list[NDArray[np.uint8]] = []
     while sum(batch.shape[1] for batch in batches) < wanted:
         batches.append(drawn(units, config.evaluation.seed, len(batches)))
     return np.concatenate(batches, axis=1)[:, :wanted]

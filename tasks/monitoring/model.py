@@ -64,29 +64,45 @@ def matured(
     }
 
 
+def behind(registry: Registry, version: Version) -> tuple[Version, Any] | None:
+    """The version whose holdout ``version`` was judged on, and what its run has: params, metrics.
+
+    That is ``version`` itself, or of a refit on all data the evaluated one; None where it is gone.
+    """
+    number = version.tags.get("evaluated_version", str(version.number))
+    found = registry.version(version.name, number)
+    return None if found is None else (found, registry.client.get_run(found.run_id).data)
+
+
+def holdout(run: Any) -> tuple[int, int] | None:
+    """First tick of the holdout that a run's numbers are of, and the tick after it."""
+    edges = [run.params.get(name) for name in ("window_cutoff", "window_end")]
+    return None if None in edges else (int(edges[0]), int(edges[1]))
+
+
+def logged(run: Any, name: str) -> Interval | None:
+    """A metric of a run, with its bounds."""
+    names = [name + bound for bound in ("", "_low", "_high")]
+    known = all(each in run.metrics for each in names)
+    return Interval(*(run.metrics[each] for each in names)) if known else None
+
+
 def _logged(registry: Registry, version: Version, features: Entry) -> dict[str, Interval]:
     """What the version's evaluation wrote down of its holdout."""
-    number = version.tags.get("evaluated_version", str(version.number))
-    evaluated = registry.version(version.name, number)
+    evaluated = behind(registry, version)
     if evaluated is None:
         return {}
-    run = registry.client.get_run(evaluated.run_id).data
-
-    def interval(name: str) -> Interval | None:
-        names = [name + bound for bound in ("", "_low", "_high")]
-        known = all(each in run.metrics for each in names)
-        return Interval(*(run.metrics[each] for each in names)) if known else None
-
-    then = {name: each for name in SHOWN if (each := interval(f"holdout_{name}")) is not None}
-    if "log_loss" not in then or "window_cutoff" not in run.params:
+    _, run = evaluated
+    then = {name: each for name in SHOWN if (each := logged(run, f"holdout_{name}")) is not None}
+    window = holdout(run)
+    if "log_loss" not in then or window is None:
         return then
-    window = int(run.params["window_cutoff"]), int(run.params["window_end"])
     table, clock = features.tables["features"].path, features.facts["clock"]
     share = split.rows(table, window, clock).select(pl.col("target").mean()).collect().item()
     if share is None:  # this data does not reach back to it
         return then
     # as wide as its paired difference to the base rate that training had, where there was one
-    told = interval("log_loss_minus_base_rate") or then["log_loss"]
+    told = logged(run, "log_loss_minus_base_rate") or then["log_loss"]
     value = then["log_loss"].value - entropy(share)
     return then | {
         "skill": Interval(value, value - told.value + told.low, value - told.value + told.high)

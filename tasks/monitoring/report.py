@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from schemas.config import Config
+from tasks import tracking_runs
 from tasks.monitoring.windows import DAY
 from tasks.registry import KEY, Registry
 from tasks.report.text import count
-from tasks.report.words import WORDS
+from tasks.report.words import UNNAMED, WORDS
 from tasks.store import Entry
 from tasks.tracking_store import using
 
@@ -36,7 +37,7 @@ def published(config: Config, data: Entry, made: Entry, now: datetime) -> tuple[
         dataset=config.dataset,
         target=config.labels.target,
         target_sentence=sentence(config),
-        words=WORDS[config.labels.target],
+        words=WORDS.get(config.labels.target, UNNAMED),
         moments={name: moment(tick, facts["clock"]) for name, tick in edges.items()},
         gaps=_gaps(facts, now),
         created=now,
@@ -64,12 +65,15 @@ def noted(config: Config, made: Entry) -> str:
         "drifted_gain": sum(row["gain"] for row in facts["features"] if row["drift"] == "strong"),
         **{f"psi.{row['feature']}": row["psi"]["value"] for row in facts["features"]},
     }
-    for when in ("now", "then", "change") if facts["model"] else ():
-        for name, each in facts["model"][when].items():
+    if facts["scores"]:
+        metrics["psi.probabilities"] = facts["scores"]["psi"]["value"]
+    told = facts["model"] or facts["lists"]
+    for when in ("now", "then", "change") if told else ():
+        for name, each in told[when].items():
             metrics |= {f"{when}_{name}": each["value"]}
             metrics |= {f"{when}_{name}_{bound}": each[bound] for bound in ("low", "high")}
     tags = {
-        KEY: made.key,
+        **tracking_runs.tags(made.key),
         "encore.verdict": facts["verdict"],
         "encore.model": facts["name"],
         "encore.version": str(facts["version"]),

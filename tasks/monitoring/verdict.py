@@ -38,20 +38,59 @@ def reasons(
     seen: bool,
     labels: tuple[int, int],
     features: Sequence[Mapping[str, Any]],
+    scores: Mapping[str, Any] | None,
     model: Mapping[str, Any] | None,
     settings: Monitor,
 ) -> list[Reason]:
-    """The reasons in the order of their weight: skill, probabilities, features, labels.
+    """The reasons in the order of their weight: skill, probabilities, features, scores, labels.
 
     ``new`` is the number of rows since training, ``seen`` whether the newest stretch is itself of
-    training, ``labels`` (new, trained on), ``features`` the rows of ``features.drifted``
-    and ``model`` the facts of ``model.matured``, None where too few labels have matured.
+    training, ``labels`` (new, trained on), ``features`` the rows of ``features.drifted``, ``scores``
+    what ``scores.drifted`` found, and ``model`` the facts of ``model.matured``, None where too few
+    labels have matured.
     """
     return [
         *_model(labels[0], model, settings),
         _features(new, seen, features, settings),
+        _scores(new, seen, scores, settings),
         _labels(*labels, settings),
     ]
+
+
+def of_lists(
+    new: int,
+    seen: bool,
+    plays: tuple[int, int],
+    features: Sequence[Mapping[str, Any]],
+    lists: Mapping[str, Any] | None,
+    settings: Monitor,
+) -> list[Reason]:
+    """The same for lists: lists, features, labels; ``lists`` as ``lists.quality`` has it.
+
+    ``plays`` (new, trained on) are what lists learn from.
+    """
+    return [
+        _lists(lists, settings),
+        _features(new, seen, features, settings),
+        _labels(*plays, settings, "play"),
+    ]
+
+
+def _lists(lists: Mapping[str, Any] | None, settings: Monitor) -> Reason:
+    """By how far lists are ahead of the best retriever's: that does not move when all get harder."""
+    if lists is None:
+        return Reason("lists", "cannot tell", "no window of lists with plays has passed since training")
+    if "lead" not in lists["change"]:
+        return Reason("lists", "cannot tell", "how good lists were when trained was not logged")
+    now, then, change = (Interval(**lists[when]["lead"]) for when in ("now", "then", "change"))
+    lost = change.high < 0 and -change.value > settings.ndcg_margin
+    worse = "surely worse" if lost else "not worse" if change.value >= 0 else "not surely worse"
+    told = (
+        f"NDCG@{lists['k']} above that of the best single retriever, {lists['best']}, is "
+        f"{number(now, '+')} since training, was {number(then, '+')} of the best when trained: {worse}, "
+        f"changed by {number(change, '+')}, −{settings.ndcg_margin:g} counts"
+    )
+    return Reason("lists", "retrain" if lost else "nothing", told)
 
 
 def _model(new: int, model: Mapping[str, Any] | None, settings: Monitor) -> list[Reason]:
@@ -98,10 +137,26 @@ def _features(new: int, seen: bool, features: Sequence[Mapping[str, Any]], setti
     return Reason("features", "retrain" if share >= settings.drifted_gain else "nothing", told)
 
 
-def _labels(new: int, trained: int, settings: Monitor) -> Reason:
-    share = new / max(trained, 1)
+def _scores(new: int, seen: bool, scores: Mapping[str, Any] | None, settings: Monitor) -> Reason:
+    if seen:
+        few = f"{count(new, 'play')} since training, at least {settings.min_rows} are needed"
+        return Reason("scores", "cannot tell", few)
+    if scores is None:
+        told = "the model's own holdout was not logged, or too little of it is in this data"
+        return Reason("scores", "cannot tell", told)
+    usual = f", usual is {number(Interval(**scores['usual']))}" if scores["usual"] else ""
     told = (
-        f"{count(new, 'label')} matured since training on {trained:,}: {share:.0%} more, "
+        f"PSI of the probabilities on new plays against those on the holdout is "
+        f"{number(Interval(**scores['psi']))}{usual}, {settings.strong:g} counts"
+    )
+    return Reason("scores", "retrain" if scores["drift"] == "strong" else "nothing", told)
+
+
+def _labels(new: int, trained: int, settings: Monitor, thing: str = "label") -> Reason:
+    share = new / max(trained, 1)
+    came = "matured" if thing == "label" else "came"
+    told = (
+        f"{count(new, thing)} {came} since training on {trained:,}: {share:.0%} more, "
         f"{settings.growth:.0%} counts"
     )
     if new < settings.min_rows:

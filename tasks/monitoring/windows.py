@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,12 +72,37 @@ def stretches(ticks: NDArray[np.int64], clock: str, trained: int, settings: Moni
                 f"too few rows to compare in {what}", found=found,
                 expected=f"at least {settings.min_rows} (monitor.min_rows)", do=do,
             )  # fmt: skip
-    earlier: list[int] = []
-    length = end - recent
+    before = earlier(ticks, start, known, end - recent, settings.min_rows)
+    return Stretches(start, known, recent, end, before, trained, rows(trained, end), seen)
+
+
+def unseen(
+    cut: Stretches, ticks: NDArray[np.int64], holdout: tuple[int, int], settings: Monitor
+) -> Stretches | None:
+    """The newest stretch beside a holdout in place of training; None where that has too few rows.
+
+    ``ticks`` (n,), sorted, are those of all rows; of the holdout [start, end) only what lies before
+    the newest stretch.
+    """
+    start, known = holdout[0], min(holdout[1], cut.recent)
+    if np.searchsorted(ticks, known) - np.searchsorted(ticks, start) < settings.min_rows:
+        return None
+    before = earlier(ticks, start, known, cut.end - cut.recent, settings.min_rows)
+    return replace(cut, start=start, known=known, earlier=before)
+
+
+def earlier(
+    ticks: NDArray[np.int64], start: int, known: int, length: int, least: int
+) -> tuple[int, ...]:
+    """Starts of at most ``EARLIER`` stretches of ``length`` that end at ``known``, in time order.
+
+    Each has ``least`` rows, as has what lies before the first, which is as long as one of them.
+    """
+    found: list[int] = []
     for place in range(1, EARLIER + 1):
         low, high = known - length * place, known - length * (place - 1)
-        if low - start < length or min(rows(start, low), rows(low, high)) < settings.min_rows:
+        first, middle, last = np.searchsorted(ticks, (start, low, high))
+        if low - start < length or min(middle - first, last - middle) < least:
             break
-        earlier.insert(0, low)
-    new = rows(trained, end)
-    return Stretches(start, known, recent, end, tuple(earlier), trained, new, seen)
+        found.insert(0, low)
+    return tuple(found)

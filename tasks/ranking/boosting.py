@@ -169,12 +169,15 @@ def grow(
     started = time.perf_counter()
     levels = list(encoding.levels)
     train = _dataset(task.train, encoding, levels, group, start, None)
-    callbacks = []
+    callbacks: list[Callable[[Any], None]] = []
     valid = []
     trees = task.like.facts["trees"] if task.like is not None else settings.max_trees
-    if task.validation is not None and settings.early_stopping:
+    if task.validation is not None and (settings.early_stopping or task.watch):
         valid = [_dataset(task.validation, encoding, levels, group, start, train)]
-        callbacks = [lightgbm.early_stopping(settings.early_stopping, verbose=False)]
+    if valid and settings.early_stopping:
+        callbacks += [lightgbm.early_stopping(settings.early_stopping, verbose=False)]
+    if valid and task.watch:
+        callbacks += [_told(task.watch)]
     booster = lightgbm.train(parameters, train, trees, valid_sets=valid, callbacks=callbacks)
     seconds = time.perf_counter() - started
     facts: dict[str, Any] = {
@@ -207,6 +210,15 @@ def _asked(table: pl.DataFrame, places: pl.Series) -> tuple[pl.DataFrame, NDArra
     asked[place] = True
     number = np.cumsum(asked, dtype=np.int32) - 1
     return table.filter(pl.Series(asked)), number[place]
+
+
+def _told(watch: Callable[[int, float], None]) -> Callable[[Any], None]:
+    """LightGBM's callback for ``Task.watch``."""
+
+    def after(state: Any) -> None:
+        watch(state.iteration + 1, state.evaluation_result_list[0][2])
+
+    return after
 
 
 def _logistic(order: Floats) -> Probabilities:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -32,7 +33,8 @@ class Task:
     ``validation``, newer than training, is for early stopping and calibration, and then, by a ranker
     that needs no stopping, for one more fit; without it (a refit on all data) the model takes over
     ``like``'s size and calibration. ``group`` names the
-    column by which rows lie in lists, for rankers that learn an order.
+    column by which rows lie in lists, for rankers that learn an order. ``watch`` is told, after each
+    tree, how many there are and validation's loss; what it raises ends the fit.
     """
 
     columns: tuple[Column, ...]
@@ -42,6 +44,7 @@ class Task:
     threads: int
     like: Ranker | None = None
     group: str | None = None
+    watch: Callable[[int, float], None] | None = None
 
 
 class Ranker(Protocol):

@@ -9,11 +9,13 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from schemas.errors import InputError
-from tasks.report.charts import Figure
 from tasks.store import in_use
+
+if TYPE_CHECKING:
+    from tasks.report.charts import Figure
 
 # What tells whose report lies in a folder; the first that is there decides.
 MARKS = {

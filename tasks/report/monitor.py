@@ -22,7 +22,9 @@ SAYS = {"retrain": "yes", "nothing": "no", "cannot tell": "cannot tell"}
 ASKED = {
     "skill": "Does the model know less than when it was trained?",
     "probabilities": "Are its probabilities off?",
+    "lists": "Are its lists worse than when it was trained?",
     "features": "Have features that it rests on drifted?",
+    "scores": "Have its probabilities moved?",
     "labels": "Is there much more to learn from?",
 }
 GRADES = {"strong": "strong", "slight": "slight", "calendar": "the calendar's", "none": "–"}
@@ -121,6 +123,15 @@ def _sections(told: Monitored) -> list[tuple[str, str, list[str], Rows]]:
             "change takes both samples as separate.",
             ["metric", "now", "when trained", "change"], _metrics(model),
         ))  # fmt: skip
+    lists = facts["lists"]
+    if lists is not None:
+        found.append((
+            "Lists in windows that have passed since",
+            f"{count(len(lists['cutoffs']), 'window')} with {count(lists['users'], 'list')} to judge, "
+            "each made with what lay before it; against the windows that the logged numbers are of. The "
+            "change takes both samples as separate.",
+            ["metric", "now", "when trained", "change"], _lists(lists),
+        ))  # fmt: skip
     found += [
         ("Volume", "Counts of the log, not estimates.", ["plays", "newest", "training"], _volume(told)),
         ("Freshness", "As of the newest play, but for the last line.", ["what", "value"], _fresh(told)),
@@ -128,9 +139,10 @@ def _sections(told: Monitored) -> list[tuple[str, str, list[str], Rows]]:
             "Features",
             "Population stability index of the newest stretch against training, less its bias; "
             "usual is the largest that a stretch of this length had in training. Drifted is what is so "
-            f"with its whole interval, and unusual. {resampled}",
+            f"with its whole interval, and unusual. Probabilities are compared with the holdout's. "
+            f"{resampled}",
             ["feature", "gain", "drift", "PSI", "usual", "above usual", "missing then", "missing now",
-             "change"], _features(facts),
+             "change"], [*_scores(facts), *_features(facts)],
         ),
         (
             "Missing values of plays", "Share of plays without a value, where there are any.",
@@ -170,6 +182,32 @@ def _metrics(model: Mapping[str, Any]) -> Rows:
     rows.append(["slope of calibration (1 is right)", _shown(found["slope"]), "–", "–"])
     rows.append(["log loss that recalibration would save", _shown(found["gain"], "+"), "–", "–"])
     return rows
+
+
+def _lists(lists: Mapping[str, Any]) -> Rows:
+    named = {
+        "ndcg": f"NDCG@{lists['k']}", "hit": f"lists with a hit in {lists['k']}",
+        "popular": f"NDCG@{lists['k']} of the most popular tracks",
+        "lead": f"NDCG above that of the best single retriever (now {lists['best']})",
+    }  # fmt: skip
+    signs = {"lead": ("+", "+", "+")}
+    return [
+        [title, *(
+            _shown(lists[when].get(name), sign)
+            for when, sign in zip(("now", "then", "change"), signs.get(name, ("", "", "+")), strict=True)
+        )]
+        for name, title in named.items()
+        if name in lists["now"]
+    ]  # fmt: skip
+
+
+def _scores(facts: Mapping[str, Any]) -> Rows:
+    """The probabilities' row among those of the features."""
+    if facts["scores"] is None:
+        return []
+    return _features(
+        {"features": [{**facts["scores"], "feature": "(the probability itself)", "gain": 1.0}]}
+    )
 
 
 def _shown(told: Mapping[str, float] | None, sign: str = "") -> str:
@@ -256,13 +294,18 @@ def _cards(told: Monitored) -> dict[str, tuple[str, str]]:
     cards = {
         "rows since training": (
             f"{facts['cut']['new']:,}",
-            f"{facts['labels']['new']:,} labels matured",
+            "" if facts["lists"] else f"{facts['labels']['new']:,} labels matured",
         ),
         "strongly drifted features": (
             f"{len(strong)} of {len(facts['features'])}",
             f"{sum(row['gain'] for row in strong):.0%} of the model's gain",
         ),
     }
+    if facts["lists"] is not None:
+        value, _, rest = _shown(facts["lists"]["now"]["ndcg"]).partition(" (")
+        then = _shown(facts["lists"]["then"].get("ndcg")).partition(" (")[0]
+        title = f"NDCG@{facts['lists']['k']}, now"
+        cards[title] = (value, f"{rest.rstrip(')')}; when trained {then}")
     if facts["model"] is not None:
         for name, title in (("skill", "log loss minus a constant's"), ("auc", METRIC_NAMES["auc"])):
             value, _, rest = _shown(facts["model"]["now"][name]).partition(" (")

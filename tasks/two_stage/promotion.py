@@ -33,9 +33,14 @@ def champion(config: Config, clock: str) -> tuple[Version | None, Config]:
             found=f"plays with a clock of kind {clock}", expected=found.tags["clock"],
             do="give this data a name of its own with --set dataset=NAME",
         )  # fmt: skip
-    told = json.loads(found.tags["recipe"])
+    return found, with_recipe(config, found)
+
+
+def with_recipe(config: Config, version: Version) -> Config:
+    """``config`` with all settings that a version's fits read as they were."""
+    told = json.loads(version.tags["recipe"])
     groups = {name: type(getattr(config, name)).model_validate(told[name]) for name in told}
-    return found, config.model_copy(update=groups)
+    return config.model_copy(update=groups)
 
 
 def decided(

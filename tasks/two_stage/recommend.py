@@ -51,8 +51,8 @@ def write(
             "no candidates for these users", place="recommend.heard", found=settings.heard,
             expected="include or only: no retriever found an unheard track" if settings.heard
             == "exclude" else "users who have played something",
-            do="give a catalogue.path with unheard tracks and some of the heard ones or their artists, bring"
-            " the listening of more people, or choose another recommend.heard",
+            do="give a catalogue.path with unheard tracks and some of the heard ones or their artists,"
+            " bring the listening of more people, or choose another recommend.heard",
         )  # fmt: skip
     best = lists.top(of_users, settings.k)
     tracks = pl.read_parquet(place / "tracks.parquet", columns=["track_id"]).to_series()

@@ -197,6 +197,10 @@ def _metrics(judged: Entry, system: str) -> dict[str, float]:
         if row["system"] == system and row["metric"] in ACCURACY:
             name = f"{names[row['mode']]}{row['metric']}_at_{judged.facts['k']}"
             told |= {name: row["value"], f"{name}_low": row["low"], f"{name}_high": row["high"]}
+    for row in judged.facts["differences"]:
+        if (row["system"], row["mode"], row["metric"]) == (system, "include", "ndcg"):
+            name = f"ndcg_at_{judged.facts['k']}_minus_{row['against']}"
+            told |= {name: row["value"], f"{name}_low": row["low"], f"{name}_high": row["high"]}
     return told
 
 

@@ -33,6 +33,13 @@ def spans(config: Config, data: Entry) -> list[Span]:
     return split.spans(start, end, length, count, told)
 
 
+def matured(config: Config, data: Entry, since: int, most: int) -> list[Span]:
+    """Windows of lists from the tick ``since`` on that have passed, one after the other: the newest."""
+    start, end, length = _extent(config, data)
+    cutoffs = range(max(since, start + 1), end - length + 1, length)
+    return [Span(cutoff, cutoff + length) for cutoff in cutoffs][-most:]
+
+
 def tunes(config: Config) -> bool:
     """Whether there are settings of ALS to choose from."""
     return "als" in config.retrieval.retrievers and config.retrieval.als.trials > 0

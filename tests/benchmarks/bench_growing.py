@@ -22,7 +22,7 @@ import polars as pl
 SHARE = 0.01
 TIMES = ("ts", "endTime", "timestamp_utc")
 FITTED = ("fit", "evaluate", "promote", "playlist")  # fits, or what judges them
-LINE = re.compile(r"^(\S.{0,19}?) +(?:([\d,]+) rows)? +([\d.]+) s(  reused)?$")
+LINE = re.compile(r"^(\S.{0,23}?) +(?:([\d,]+) rows)? +([\d.]+) s +[\d.]+ [MG]B(  reused)?$")
 MODULE = "import sys; from pathlib import Path; from schemas.config import Simulation; "
 
 

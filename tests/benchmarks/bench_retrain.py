@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import resource
 import subprocess
 import sys
 import tempfile
@@ -28,8 +27,6 @@ def main(plays: int) -> None:
         folder = Path(name)
         world = _world(plays, folder)
         first = _retrain(folder, world)
-        # of the largest child: the flow, not Prefect's server or the making of the world
-        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
         trained = 0.0
         for entry in (folder / "store").glob("*/*/ranker.json"):
             trained += json.loads(entry.read_text(encoding="utf-8"))["facts"].get(
@@ -37,7 +34,7 @@ def main(plays: int) -> None:
             )
         second = _retrain(folder, world)
     print(f"retrain, {plays:,} plays: {first[0]:.0f} s, of it LightGBM's own training {trained:.0f} s")
-    print(f"  ratio {first[0] / trained:.2f}, peak memory {peak:.2f} GB")
+    print(f"  ratio {first[0] / trained:.2f}, peak memory {first[2]:.1f} GB")
     print(
         f"  second run on unchanged input: {second[0]:.0f} s, steps that computed something: {second[1]}"
     )
@@ -56,8 +53,8 @@ def _world(plays: int, folder: Path) -> Path:
     return folder / "world" / "export"
 
 
-def _retrain(folder: Path, world: Path) -> tuple[float, list[str]]:
-    """Seconds of a retrain, and the steps whose entry was not reused."""
+def _retrain(folder: Path, world: Path) -> tuple[float, list[str], float]:
+    """Seconds of a retrain, the steps whose entry was not reused, and the largest step's peak in GB."""
     settings = (
         "dataset=bench", "source.kind=spotify_export", f"source.path={world}",
         f"store.path={folder / 'store'}", f"output.dir={folder / 'out'}",
@@ -74,9 +71,12 @@ def _retrain(folder: Path, world: Path) -> tuple[float, list[str]]:
     print(run.stderr, flush=True)
     run.check_returncode()
     made = [
-        line.split("  ")[0] for line in run.stderr.splitlines() if re.search(r"rows +[\d.]+ s$", line)
+        line.split("  ")[0]
+        for line in run.stderr.splitlines()
+        if re.search(r"rows +[\d.]+ s +[\d.]+ [MG]B$", line)
     ]
-    return seconds, made
+    sizes = re.findall(r" s +([\d.]+) ([MG])B", run.stderr)
+    return seconds, made, max(float(size) * {"G": 1.0, "M": 1e-3}[unit] for size, unit in sizes)
 
 
 if __name__ == "__main__":

@@ -105,8 +105,10 @@ def _retrain(folder: Path, environment: dict[str, str]) -> Timed:
         shown = []
         for line in run.stderr or ():
             shown.append(line)
-            if told := re.search(r"([\d.]+) s(  reused)?$", line.rstrip()):
+            if told := re.search(r"([\d.]+) s +[\d.]+ [MG]B(  reused)?$", line.rstrip()):
                 steps.append((time.perf_counter() - started, float(told[1])))
+            elif line.startswith("orchestration"):
+                print(f"  {line.rstrip()} of the flow itself", flush=True)
     total = time.perf_counter() - started
     if run.returncode or not steps:
         raise RuntimeError("".join(shown))

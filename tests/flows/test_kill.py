@@ -157,7 +157,7 @@ def test_a_run_that_is_killed_again_and_again_ends_as_if_it_never_was(
 
     # the server saw it all
     newest = ask(server, "flow_runs", {"sort": "START_TIME_DESC", "limit": 1})[0]
-    assert (newest["name"], newest["state_name"]) == ("retrain demo completed", "Completed")
+    assert (newest["name"], newest["state_name"]) == ("retrain demo, target completed", "Completed")
     keys = {"flow_runs": {"id": {"any_": [newest["id"]]}}}
     found = {artifact["key"]: artifact["data"] for artifact in ask(server, "artifacts", keys)}
     assert found["progress"] == 100

@@ -189,3 +189,39 @@ def test_data_of_another_kind_is_not_compared_with_the_champion(
     short = ("lists.training_windows=1", "retrieval.retrievers=[popular]", *rankers)
     assert other.run("recommend", *short, "lists.max_users=50") == 2
     assert "was trained on other data" in capsys.readouterr().err
+
+
+def test_monitor_of_lists_judges_them_in_windows_since_training(lists: Place, tmp_path: Path) -> None:
+    """The evaluated version was trained until its own judged window: there it is what was logged."""
+    there = replace(lists, settings=(*lists.settings, "labels.target=played", "monitor.min_rows=100"))
+    assert there.run("monitor", "evaluation.model=1", f"output.dir={tmp_path}") == 0
+    told: dict[str, Any] = json.loads((tmp_path / "monitor.json").read_text())
+    registry = lists.registry()
+    run = registry.client.get_run(registry.version("encore-demo-played", "1").run_id).data.metrics
+    quality = told["lists"]
+    assert [len(quality[part]) for part in ("now", "then", "change")] == [4, 3, 3]
+    lead = f"ndcg_at_10_minus_{quality['best']}"
+    for name, logged in {"ndcg": "ndcg_at_10", "hit": "hit_at_10", "lead": lead}.items():
+        for place, bound in {"value": "", "low": "_low", "high": "_high"}.items():
+            assert quality["now"][name][place] == quality["then"][name][place] == run[logged + bound]
+        assert quality["change"][name]["value"] == 0
+    differences = (run[f"ndcg_at_10_minus_{name}"] for name in there.loaded.retrieval.retrievers)
+    assert quality["now"]["lead"]["value"] == min(differences)
+    assert quality["now"]["popular"]["value"] == pytest.approx(
+        run["ndcg_at_10"] - run["ndcg_at_10_minus_popular"]
+    )
+    says = {each["name"]: each["says"] for each in told["reasons"]}
+    assert set(says) == {"lists", "features", "labels"}
+    assert says["lists"] == "nothing"
+    names = {row["feature"] for row in told["features"]}
+    assert {"user_plays", "track_plays"} <= names
+    assert 0 < sum(row["gain"] for row in told["features"]) <= 1
+    text = (tmp_path / "MONITOR.md").read_text()
+    assert "| NDCG@10 of the most popular tracks |" in text
+
+
+def test_lists_that_know_all_of_the_data_cannot_be_judged_yet(lists: Place, tmp_path: Path) -> None:
+    there = replace(lists, settings=(*lists.settings, "labels.target=played", "monitor.min_rows=100"))
+    assert there.run("monitor", f"output.dir={tmp_path}") == 0
+    told = json.loads((tmp_path / "monitor.json").read_text())
+    assert (told["verdict"], told["lists"]) == ("too little new data to say", None)

@@ -44,7 +44,12 @@ def test_new_labels_make_retraining_pay(
         assert told["model"]["change"][metric]["value"] == pytest.approx(0)
     assert {row["feature"] for row in told["features"]} == set(simulated.facts("features")["names"])
     assert sum(row["gain"] for row in told["features"]) == pytest.approx(1)
+    # its probabilities there, until the newest four weeks and in them: of one world, and none its own
+    assert sum(told["scores"]["rows"]) >= sizes["holdout"]["rows"]
+    assert told["scores"]["version"] == 1
+    assert told["scores"]["drift"] == "none"
     text = (tmp_path / "MONITOR.md").read_text()
+    assert "| (the probability itself) |" in text
     assert text.startswith("# encore-demo-completed version 1: retraining pays\n\n**Retraining pays: ")
     assert "http" not in (tmp_path / "monitor.html").read_text().replace("http://www.w3.org", "")
     ((name, event),) = events
@@ -88,7 +93,7 @@ def test_a_model_that_knows_all_of_the_data_cannot_be_judged(
     ("setting", "said"),
     [
         ("dataset=nobody", "no registered model to monitor | place: evaluation.model | found: champion"),
-        ("labels.target=played", "lists have no label of single plays"),
+        ("labels.target=played", "no registered model to monitor"),
         ("monitor.min_rows=9000", "too few rows to compare in the newest stretch"),
     ],
 )

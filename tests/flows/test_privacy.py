@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import sqlite3
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -165,7 +166,7 @@ def test_nothing_personal_is_left_anywhere(
     raw = ((str(path), path.read_bytes()) for path in source.rglob("*.json"))
     assert {kind for kind, _ in found(raw)} == set(PLANTED)  # the search itself works
 
-    made = place("spotify", f"source.path={source}", "split.min_rows=50")
+    made = place("spotify", f"source.path={source}", "split.min_rows=50", "logs.level=debug")
     with caplog.at_level("DEBUG"):
         assert made.run("retrain") == 0
         assert made.run("explore", f"output.dir={made.folder / 'explored'}") == 0
@@ -180,6 +181,9 @@ def test_nothing_personal_is_left_anywhere(
     assert found(left(made)) == []
     assert found(server()) == []
     assert found(iter([("log", f"{caplog.text}{shown.out}{shown.err}".encode())])) == []
+    ours = [record.getMessage() for record in caplog.records if record.name == "encore"]
+    assert {"featurize begins", "publish begins"} <= {" ".join(line.split()) for line in ours}
+    assert [line for line in ours if re.search("song|band|album", line, re.IGNORECASE)] == []
 
 
 def test_refusing_a_file_does_not_quote_it(

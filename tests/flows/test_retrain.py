@@ -18,6 +18,7 @@ import pytest
 from schemas.config import Config
 from tasks.commands import mlflow_server
 from tasks.report import FIGURES
+from tasks.report.content import MODEL_NAMES
 from tests.flows.conftest import Place, artifacts, latest, logs
 
 RANKERS = ("base_rate", "heuristic", "logistic", "lightgbm")
@@ -218,6 +219,21 @@ def test_mlflow_has_one_run_with_a_child_per_ranker(done: tuple[str, Place]) -> 
         assert found[name] == table["digest"][:36]
 
 
+def test_mlflow_has_what_each_step_took(simulated: Place) -> None:
+    parent, _ = runs(simulated)
+    found = parent.data.metrics
+    ran = {step.replace(" ", "_") for step in STEPS | {"record", "promote", "publish"}}
+    steps = {name.partition(".")[2]: value for name, value in found.items() if name[:8] == "seconds."}
+    flow, between = steps.pop("flow"), steps.pop("orchestration")
+    assert set(steps) == ran == {name[8:] for name in found if name[:8] == "peak_mb."}
+    for step, stored in {"ingest": "ingest", "featurize": "features"}.items():
+        kept = json.loads((simulated.entry(stored) / "entry.json").read_text())
+        assert kept["seconds"] - 0.001 <= steps[step] < kept["seconds"] + 5
+    assert sum(steps.values()) + between == pytest.approx(flow, abs=0.05)  # one after the other
+    assert 0 < between < flow
+    assert parent.data.tags["encore.reused"] == ""
+
+
 def test_mlflow_has_the_configuration_and_the_report_but_no_plays(done: tuple[str, Place]) -> None:
     place = done[1]
     parent, _ = runs(place)
@@ -263,9 +279,11 @@ def test_the_champion_loads_without_pickle_and_gives_the_probabilities_of_the_ba
 
 def test_prefect_shows_what_a_person_looks_for(first: tuple[Place, Any]) -> None:
     run, shown = first[1], artifacts(first[1])
-    assert run.name == "retrain demo completed"
+    assert run.name == "retrain demo, target completed"
     assert shown["progress"] == 100
-    assert {row["model"] for row in json.loads(shown["model-comparison"])} == set(RANKERS)
+    compared = json.loads(shown["model-comparison"])
+    assert set(compared[0]) == {"metric", *(MODEL_NAMES[ranker] for ranker in RANKERS)}
+    assert [row["metric"] for row in compared][:2] == ["log loss", "AUC"]
     assert json.loads(shown["audit"])[0]["mismatches"] == 0
     assert json.loads(shown["promotion"])[0]["reason"] == "the first model of this name"
     assert {row["table"] for row in json.loads(shown["tables"])} >= {"plays", "tracks", "users"}
@@ -273,6 +291,8 @@ def test_prefect_shows_what_a_person_looks_for(first: tuple[Place, Any]) -> None
     assert parent.info.run_id in shown["mlflow-run"]
     assert mlflow_server(first[0].loaded.tracking.uri) in shown["mlflow-run"]
     assert "LightGBM" in shown["verdict"]
+    assert "Promotion: the first model of this name" in shown["verdict"]
+    assert f"{first[0].output}/figures/dashboard.html" in shown["report"]
     assert "failure" not in shown
     assert any("featurize" in line and " rows " in line for line in logs(run))
 
@@ -300,6 +320,7 @@ def test_a_second_run_on_unchanged_input_computes_nothing_again(
     assert {version.number: version.run_id for version in registry._versions(name)} == registered
     again, same = runs(made)
     assert again.info.run_id == parent.info.run_id
+    assert again.data.metrics == parent.data.metrics  # of what was done, not of finding it done
     assert len(same) == len(children)
     shown = capsys.readouterr().out
     assert all(ranker in shown for ranker in RANKERS)

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -109,6 +110,21 @@ def test_stopping_takes_the_children_along_and_spares_a_pid_that_came_round_agai
             each.kill()
 
 
+def test_what_a_killed_one_started_is_still_its_own() -> None:
+    ours = sleeper(PARENT)
+    known = {ours.pid: processes.moment(ours.pid)}
+    try:
+        while len(family := processes.family(known)) < 2:
+            time.sleep(0.05)
+        ours.kill()
+        ours.wait()
+        assert set(processes.family(known)) == set(family) - {ours.pid}
+        processes.stop(known, 2)
+        assert not set(family) & set(processes.processes())
+    finally:
+        ours.kill()
+
+
 @pytest.mark.parametrize(("index", "name"), [(0, "prefect"), (1, "mlflow")])
 @pytest.mark.parametrize("command", ["up", "start"])
 def test_a_taken_port_is_refused_in_one_line(
@@ -190,6 +206,71 @@ def test_one_that_does_not_come_up_is_named_and_the_others_are_stopped(
     assert not set(begun) & set(processes.processes())
     assert processes.told(logs) is None
     assert not processes.is_held(logs)
+
+
+def begun(config: Config, **words: str) -> dict[str, subprocess.Popen[bytes]]:
+    """Services that run these words of Python."""
+    logs, started = config.services.logs, {}
+    for name, run in words.items():
+        service = Service(name, (sys.executable, "-c", run), os.environ, logs / f"{name}.log")
+        up._launch(service, started)
+    return started
+
+
+def test_one_that_is_killed_is_started_again_and_what_its_worker_runs_goes_on(
+    config: Config, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logs, asked = config.services.logs, threading.Event()
+    logs.mkdir()
+    Running(os.getpid(), True, addresses(config)).write(logs)
+    words = {"mlflow": PARENT, "worker": PARENT}
+    made = begun(config, **words)
+    first = {name: process.pid for name, process in made.items()}
+    again = {
+        name: Service(name, (sys.executable, "-c", run), os.environ, logs / f"{name}.log")
+        for name, run in words.items()
+    }
+    monkeypatch.setattr(up, "services", lambda config: again)
+    monkeypatch.setattr(up, "answers", lambda *_: True)
+    monkeypatch.setattr(up, "PATIENCE", 1.0)
+    watching = threading.Thread(target=up._watch, args=(config, made, asked))
+    try:
+        marks = {name: {pid: processes.moment(pid)} for name, pid in first.items()}
+        while any(len(processes.family(mark)) < 2 for mark in marks.values()):
+            time.sleep(0.05)
+        watching.start()
+        for process in list(made.values()):
+            process.kill()
+        while any(made[name].pid == pid for name, pid in first.items()):
+            time.sleep(0.05)
+        assert not processes.family(marks["mlflow"])  # it would hold the port
+        assert len(processes.family(marks["worker"])) == 1
+        asked.set()
+        watching.join(10)
+        told = processes.told(logs)
+        assert told is not None
+        assert set(told.children) == {"mlflow", "worker", f"worker {first['worker']}"}
+        assert "the worker ended (exit -9); it is started again" in capsys.readouterr().out
+    finally:
+        asked.set()
+        up._end(processes.told(logs))
+    assert not any(processes.family(mark) for mark in marks.values())
+    assert not {process.pid for process in made.values()} & set(processes.processes())
+
+
+def test_one_that_ends_each_time_is_not_started_for_ever(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logs = config.services.logs
+    logs.mkdir()
+    Running(os.getpid(), True, addresses(config)).write(logs)
+    made = begun(config, mlflow="raise SystemExit(3)")
+    service = Service(
+        "mlflow", (sys.executable, "-c", "raise SystemExit(3)"), os.environ, logs / "mlflow.log"
+    )
+    monkeypatch.setattr(up, "services", lambda config: {"mlflow": service})
+    with pytest.raises(up.EndedError, match=r"MLflow's server ended \(exit 3\); see .*mlflow\.log"):
+        up._watch(config, made, threading.Event())
 
 
 def test_no_password_is_on_a_command_line_and_everything_stays_on_this_machine(

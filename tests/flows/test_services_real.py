@@ -52,12 +52,16 @@ def started(folder: Path, *settings: str) -> Iterator[Callable[..., Any]]:
         )  # fmt: skip
 
     def ask(method: str, path: str, body: Any = None) -> Any:
-        connection = HTTPConnection("127.0.0.1", at, timeout=60)
-        connection.request(
-            method, f"/api{path}", json.dumps(body or {}), {"Content-Type": "application/json"}
-        )
-        answer = connection.getresponse()
-        text = answer.read()
+        for _ in range(50):
+            connection = HTTPConnection("127.0.0.1", at, timeout=60)
+            connection.request(
+                method, f"/api{path}", json.dumps(body or {}), {"Content-Type": "application/json"}
+            )
+            answer = connection.getresponse()
+            text = answer.read()
+            if answer.status != 503:  # said where the database is busy: to be asked again
+                break
+            time.sleep(0.2)
         assert answer.status < 300, text
         return json.loads(text) if text else None
 

@@ -13,7 +13,7 @@ from prefect.exceptions import ParameterTypeError
 from tests.flows.conftest import Place, artifacts, latest, logs
 
 
-def test_prefects_log_has_a_line_per_step_with_its_seconds(
+def test_prefects_log_has_a_line_per_step_with_its_seconds_and_memory(
     place: Callable[..., Place], caplog: pytest.LogCaptureFixture
 ) -> None:
     from flows.gc import gc
@@ -24,7 +24,7 @@ def test_prefects_log_has_a_line_per_step_with_its_seconds(
     ):
         gc(place("demo").loaded)
     run, _ = latest("gc")
-    told = re.compile(r"sweep +\d+\.\d s")
+    told = re.compile(r"sweep +\d+\.\d s +[\d.]+ [MG]B")
     for _ in range(100):  # lines are sent now and then
         if any(told.fullmatch(line) for line in logs(run)):
             return
