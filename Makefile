@@ -31,8 +31,9 @@ serve: setup
 		-m "models:/encore-$(DATASET)-recommender@champion" --env-manager local --host 127.0.0.1 --port 5001
 
 # Files of tests are shared out to two processes, and what one file prepares is not prepared twice.
+# In the order of their names: those that wait for servers come first, beside others that compute.
 test: setup lint
-	@$(RUN) pytest -n 2 --dist loadfile
+	@$(RUN) pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: setup
 	@$(RUN) ruff check .

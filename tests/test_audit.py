@@ -158,7 +158,8 @@ def test_an_edited_table_is_found(tmp_path: Path, edit: pl.Expr) -> None:
 
 def test_when_plays_come_only_rows_with_another_past_are_rebuilt(tmp_path: Path) -> None:
     """All of them are compared, whatever was rebuilt before."""
-    log, newest = TIMED, max(row["started_at"] for row in TIMED.plays)
+    log = logs.random_log(11, 6)
+    newest = max(row["started_at"] for row in log.plays)
     later = play(40, 60, position=90, skipped=False)
     assert later["started_at"] > newest
     early = play(0.25, 30, position=91, skipped=True)

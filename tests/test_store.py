@@ -371,8 +371,8 @@ def test_sweep_keeps_the_newest_of_each_step(tmp_path: Path) -> None:
 
 
 def test_using_an_entry_makes_it_new(tmp_path: Path) -> None:
-    used(made(tmp_path, "old"), ago=1_000)
-    used(made(tmp_path, "newer"), ago=500)
+    used(made(tmp_path, "old"), ago=200_000)  # this process may have used a store for long
+    used(made(tmp_path, "newer"), ago=100_000)
     assert made(tmp_path, "old").reused
     Store(tmp_path).sweep(keep=1)
     assert Store(tmp_path).find("step", "old") is not None
@@ -383,7 +383,7 @@ def test_entries_of_one_run_stay_together(tmp_path: Path) -> None:
     """A run that used four windows keeps them all, however few runs are kept."""
     for name in "abcd":
         assert not made(tmp_path, name).reused
-        used(made(tmp_path, f"older-{name}"), ago=1_000)
+        used(made(tmp_path, f"older-{name}"), ago=100_000)
     assert Store(tmp_path).sweep(keep=1)[0] == 4
     assert {path.name for path in (tmp_path / "step").iterdir()} == set("abcd")
 

@@ -352,7 +352,8 @@ def test_five_kills(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             rows, digest = plays(made.config(seed), tmp_path / "scratch")
             assert rows > 0
             assert kept_plays(tmp_path, digest) == 1
-        assert whole_registry(made, tracking, known) == 4
+        # a server killed after it has registered a version, before it says so, is asked once more
+        assert whole_registry(made, tracking, known) in (4, 5)
         nothing_under_way(made)
 
 
