@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +163,11 @@ def test_when_plays_come_only_rows_with_another_past_are_rebuilt(tmp_path: Path)
     newest = max(row["started_at"] for row in log.plays)
     later = play(40, 60, position=90, skipped=False)
     assert later["started_at"] > newest
-    early = play(0.25, 30, position=91, skipped=True)
+    between = sorted(row["started_at"] for row in log.plays)[2] + timedelta(seconds=1)
+    early = play(0, 30, position=91, skipped=True) | {
+        "started_at": between,
+        "ended_at": between + timedelta(seconds=30),
+    }
     first = audited(log, tmp_path)
     assert audited(log, tmp_path) == first | {"rebuilt": 0}
     grown = audited(log.with_plays([*log.plays, later]), tmp_path)
