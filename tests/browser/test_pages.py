@@ -6,6 +6,7 @@ In the order in which a person would go about it: tests further down build on th
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(600)
 MODEL = "encore-demo-completed"
 TRAINING = "?workflowType=machine_learning"
+PATIENCE = 20.0  # seconds for an answer to Submit
 FIRST, SECOND = 15, 63  # leaves of a tree; 31 unless set
 BEFORE = "2"  # the version that the first run published; it registers the evaluated one before
 
@@ -62,10 +64,13 @@ def submit(page: Page) -> str:
     said = page.get_by_text("Error creating flow run").first
     for _ in range(10):
         page.get_by_role("button", name="Submit").click()
-        while "/run?" in page.url and not said.is_visible():
+        ends = time.monotonic() + PATIENCE
+        while "/run?" in page.url and not said.is_visible() and time.monotonic() < ends:
             page.wait_for_timeout(100)
         if "/run?" not in page.url:
             return ""
+        if not said.is_visible():
+            continue  # the page was still busy with the last key
         told = said.inner_text()
         if "Unavailable" not in told:
             return told
