@@ -1,6 +1,6 @@
 # `make run` and `make test` are all that a newcomer needs; both set everything up first.
 # Every path is relative, so a folder with spaces in its name is fine.
-.PHONY: setup run up start down deploy serve test lint bench lock scan clean
+.PHONY: setup run up start down deploy serve test pages lint bench lock scan clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11; do \
@@ -34,6 +34,10 @@ serve: setup
 # In the order of their names: those that wait for servers come first, beside others that compute.
 test: setup lint
 	@$(RUN) pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# The pages of Prefect and MLflow as a person uses them, in Chromium.
+pages: setup
+	@$(RUN) pytest -m browser tests/browser
 
 lint: setup
 	@$(RUN) ruff check .

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Keep = Callable[[Page, str], None]
     Opened = Callable[[], Page]
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 MODEL = "encore-demo-completed"
 TRAINING = "?workflowType=machine_learning"
 PATIENCE = 20.0  # seconds for an answer to Submit
