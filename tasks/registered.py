@@ -74,6 +74,19 @@ def scored(config: Config, data: Entry, outcomes: Entry, now: datetime) -> Entry
     return Store(config.store.path).once("evaluate-registered", key(scored, inputs, read), work)
 
 
+def needed(version: Version, saved: Path, known: set[str]) -> list[str]:
+    """The columns that the ranker in ``saved`` reads; ``InputError`` where some are not known."""
+    columns = promotion.columns_of(saved)
+    missing = set(columns) - known
+    if missing:
+        raise InputError(
+            f"{version.name} version {version.number} needs features that this data does not have",
+            found=f"no {', '.join(sorted(missing))}", expected="data of the kind it was trained on",
+            do="choose other data or another evaluation.model",
+        )  # fmt: skip
+    return columns
+
+
 def _score(
     config: Config,
     registry: Registry,
@@ -86,13 +99,7 @@ def _score(
     """Write scored.parquet; the metrics of the model and of the base rate of these very rows."""
     with tempfile.TemporaryDirectory() as scratch:
         saved = registry.ranker(version, Path(scratch))
-        missing = set(promotion.columns_of(saved)) - set(rows.columns)
-        if missing:
-            raise InputError(
-                f"{version.name} version {version.number} needs features that this data does not have",
-                found=f"no {', '.join(sorted(missing))}", expected="data of the kind it was trained on",
-                do="choose other data or another evaluation.model",
-            )  # fmt: skip
+        needed(version, saved, set(rows.columns))
         probability = training.load(saved).score(rows)
         threshold = training.facts(saved)["threshold"]
     target = rows["target"].to_numpy()

@@ -13,7 +13,7 @@ import polars as pl
 
 from schemas.config import Config
 from schemas.errors import InputError
-from tasks import promotion, split, stages, training
+from tasks import registered, split, stages, training
 from tasks.monitoring import scores
 from tasks.monitoring.features import drifted
 from tasks.monitoring.model import matured
@@ -117,14 +117,7 @@ def _gains(config: Config, version: Version, known: set[str]) -> dict[str, float
     """The share of the model's gain in each column it reads; alike where it knows no gains."""
     with tempfile.TemporaryDirectory() as scratch:
         saved = Registry(config.tracking).ranker(version, Path(scratch))
-        columns = promotion.columns_of(saved)
-        missing = set(columns) - known
-        if missing:
-            raise InputError(
-                f"{version.name} version {version.number} needs features that this data does not have",
-                found=f"no {', '.join(sorted(missing))}", expected="data of the kind it was trained on",
-                do="choose other data or another evaluation.model",
-            )  # fmt: skip
+        columns = registered.needed(version, saved, known)
         model = training.load(saved)
     if not isinstance(model, Boosting):
         return dict.fromkeys(columns, 1 / max(len(columns), 1))
