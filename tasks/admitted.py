@@ -10,6 +10,7 @@ from typing import cast
 
 import pandera.polars as pa
 import polars as pl
+import pyarrow
 import pyarrow.parquet as pq
 
 from schemas import tables
@@ -18,11 +19,12 @@ from tasks.validate import check, split_valid
 from tasks.warehouse import Warehouse
 
 BATCH = 1_000_000  # rows validated, gathered and written at a time
+ROW_GROUP = 262_144  # rows of a Parquet file that are written, and can be read, as one
 
 
 @dataclass
 class Tally:
-    """Rows read by table, and the refused ones.
+    """Rows read by table, and the refused ones; an earlier ingest's first, where it is gone on from.
 
     Rows of listeners whom ``gone`` names count in ``forgotten`` alone, by table; ``theirs`` are the
     tracks that they played.
@@ -67,7 +69,7 @@ def valid(warehouse: Warehouse, table: str, tally: Tally) -> Iterator[pl.DataFra
     Rows of forgotten listeners are left out before anything is said of them.
     """
     model = (tables.SOURCE_TABLES | tables.OTHER_TABLES | tables.CATALOGUE_TABLES)[table]
-    tally.read[table] = 0
+    tally.read.setdefault(table, 0)
     for batch in warehouse.connection.table(f"raw_{table}").to_arrow_reader(BATCH):
         frame = _kept(typed(model, cast(pl.DataFrame, pl.from_arrow(batch))), table, tally)
         good, refused = split_valid(model, frame)
@@ -99,10 +101,28 @@ def typed(model: type[pa.DataFrameModel], frame: pl.DataFrame) -> pl.DataFrame:
 
 
 @contextmanager
-def parquet(path: Path, model: type[pa.DataFrameModel]) -> Iterator[Callable[[pl.DataFrame], None]]:
-    """Write checked frames one after the other into one file; none makes an empty table."""
+def parquet(
+    path: Path, model: type[pa.DataFrameModel], before: Path | None = None, rows: int = 0
+) -> Iterator[Callable[[pl.DataFrame], None]]:
+    """Write checked frames one after the other into one file; none makes an empty table.
+
+    First come the first ``rows`` rows of ``before``, a table of the same model that was checked when
+    it was written.
+    """
     wanted = tables.columns(model)
     schema = pl.DataFrame(schema=wanted).to_arrow().schema
     texts = [name for name, dtype in wanted.items() if dtype == pl.String]  # numbers gain nothing
     with pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=texts) as writer:
-        yield lambda frame: writer.write_table(check(model, frame).to_arrow(), row_group_size=262_144)
+        for batch in _first(before, rows) if before else ():
+            writer.write_batch(batch)
+        yield lambda frame: writer.write_table(check(model, frame).to_arrow(), row_group_size=ROW_GROUP)
+
+
+def _first(path: Path, rows: int) -> Iterator[pyarrow.RecordBatch]:
+    """The table's first rows, in batches of one size: what was added bit by bit comes together."""
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(ROW_GROUP):
+            if rows <= 0:
+                return
+            yield batch.slice(0, rows)
+            rows -= batch.num_rows

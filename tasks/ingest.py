@@ -1,6 +1,7 @@
 """Raw exports to canonical tables: read, validate, merge packages, order plays, check.
 
-Rows stream through in batches; for all plays at once only numbers are held, and texts as codes.
+Rows stream through in batches; for all plays at once only numbers are held, and texts as codes. Where
+an earlier ingest read most of it, only what is new is read, and the same tables come out.
 """
 
 from __future__ import annotations
@@ -11,18 +12,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
-import pyarrow.parquet as pq
 
 from schemas import tables
 from schemas.config import Config, Source
 from schemas.errors import InputError
-from tasks import catalogue
-from tasks.admitted import BATCH, Tally, parquet, typed, valid
+from tasks import catalogue, growth, ordering
+from tasks.admitted import Tally, parquet, valid
 from tasks.forgetting import tombstones
+from tasks.growth import Base
 from tasks.sources import READERS
 from tasks.sources.catalogue import files
+from tasks.sources.earlier import KEPT, ChangedError
 from tasks.store import digest_files
 from tasks.validate import refuse
 from tasks.warehouse import Warehouse
@@ -57,35 +58,35 @@ def raw_files(config: Config) -> list[Path]:
     return READERS[config.source.kind].files(config.source)
 
 
-def inputs(config: Config) -> list[str]:
-    """``<SHA-256> <path>`` of each raw file and each of the catalogue's, for the store's key.
+def inputs(config: Config) -> dict[str, Path]:
+    """Each raw file and each of the catalogue's, by ``<SHA-256> <path>``, sorted; for the store's key.
 
-    The path starts with the place and the name of its ``source.path``: readers name accounts,
-    packages and raw records by them. Where that folder lies does not count. Files of the catalogue
-    start with its name before that.
+    The path in these lines starts with the place and the name of its ``source.path``: readers name
+    accounts, packages and raw records by them. Where that folder lies does not count. Files of the
+    catalogue start with its name before that.
     """
-    return sorted(
-        [
-            *_named(raw_files(config), config.source.path, ""),
-            *_named(files(config.catalogue), config.catalogue.path, "catalogue/"),
-        ]
-    )
+    named = [
+        *_named(raw_files(config), config.source.path, ""),
+        *_named(files(config.catalogue), config.catalogue.path, "catalogue/"),
+    ]
+    return dict(sorted(named))
 
 
-def _named(paths: list[Path], roots: Sequence[Path], prefix: str) -> Iterator[str]:
-    for name, digest in digest_files(paths).items():
+def _named(paths: list[Path], roots: Sequence[Path], prefix: str) -> Iterator[tuple[str, Path]]:
+    for path, digest in zip(paths, digest_files(paths).values(), strict=True):
         number, root = next(
-            (number, root) for number, root in enumerate(roots) if Path(name).is_relative_to(root)
+            (number, root) for number, root in enumerate(roots) if path.is_relative_to(root)
         )
-        below = Path(name).relative_to(root).as_posix()
-        yield f"{digest} {prefix}{number}/{root.resolve().name}/{below}"
+        below = path.relative_to(root).as_posix()
+        yield f"{digest} {prefix}{number}/{root.resolve().name}/{below}", path
 
 
-def ingest(config: Config, now: datetime, folder: Path) -> dict[str, Any]:
+def ingest(config: Config, now: datetime, folder: Path, base: Base | None = None) -> dict[str, Any]:
     """Write plays, tracks, users, errors and quarantine as Parquet into ``folder``; return facts.
 
     Where the source dates tags, also those. With a catalogue also audio; then tracks are those of the
-    source, completed, and the catalogue's.
+    source, completed, and the catalogue's. ``base`` is an earlier ingest in the same way (see
+    ``growth.base``): what it read of the source is not read again where that makes no difference.
 
     ``now`` (aware) only serves to refuse plays of the future. Facts: ``reader`` (what the reader
     tells), ``clock`` ("time" or "order"), ``read`` and ``rows`` (rows by table, before and after),
@@ -101,33 +102,55 @@ def ingest(config: Config, now: datetime, folder: Path) -> dict[str, Any]:
     Raises ``InputError`` for raw data that is bad as a whole, without a valid play, or with more
     refused plays, or rows of the catalogue, than ``source.max_refused_share``.
     """
-    gone = tombstones.read(config.store.path)
-    tally = Tally(gone)
-    order = None
     with tempfile.TemporaryDirectory(prefix=".scratch-", dir=folder) as name:
-        with Warehouse(config.store) as warehouse:
-            told = READERS[config.source.kind].stage(config.source, Path(name), warehouse)
-            pieces = _valid_plays(warehouse, now.astimezone(UTC), Path(name), tally)
-            _refuse_too_many(tally, config.source)
-            added = _write_others(warehouse, pieces, folder, tally)
-            others = _write_optional(told, warehouse, folder, tally)
-            described = catalogue.add(config, warehouse, Path(name), folder, tally)
-            clock = _clock(pieces)
-            if clock == "time":
-                warehouse.relation("valid_plays", pieces)
+        if base is not None:
+            try:
+                return _ingest(config, now, folder, base, Path(name) / "new")
+            except (ChangedError, InputError):  # a refusal is told of the whole source
+                pass
+        return _ingest(config, now, folder, growth.nothing(Path(name)), Path(name) / "all")
+
+
+def _ingest(config: Config, now: datetime, folder: Path, base: Base, scratch: Path) -> dict[str, Any]:
+    gone = tombstones.read(config.store.path)
+    read = {table: base.facts["read"].get(table, 0) for table in growth.TOLD}
+    tally = Tally(gone, read, refused=[base.quarantine()])
+    scratch.mkdir()
+    order = pl.DataFrame()
+    touched = None
+    with Warehouse(config.store) as warehouse:
+        told = READERS[config.source.kind].stage(config.source, scratch, warehouse, base.earlier)
+        new = _valid_plays(warehouse, now.astimezone(UTC), scratch, tally)
+        _refuse_too_many(tally, config.source)
+        added = _write_others(warehouse, new, base, folder, tally)
+        others = _write_optional(told, warehouse, folder, tally)
+        described = catalogue.add(config, warehouse, scratch, folder, tally)
+        clock = ordering.clock(new) or base.facts["clock"]
+        if clock == "time":
+            touched = growth.touched(base, new, scratch)
+            if touched.pieces:
+                warehouse.relation("valid_plays", touched.pieces)
+                warehouse.relation("plays_before", touched.before)
                 order = warehouse.frame("staging/plays")
-        # only now, with the warehouse's memory free again, come the texts of all plays
-        batches = _in_order(pieces, order) if order is not None else _as_read(pieces)
-        with parquet(folder / "plays.parquet", tables.Plays) as write:
-            for batch in batches:
-                write(batch)
+    if base.earlier.kept and any(tally.forgotten.values()):
+        raise ChangedError("what only forgotten listeners played is not known")
+    # only now, with the warehouse's memory free again, come the texts of all plays
+    standing = touched.standing if touched else 0
+    with parquet(folder / "plays.parquet", tables.Plays, base.plays, standing) as write:
+        for batch in ordering.in_order(touched.pieces, order) if touched else ordering.as_read(new):
+            write(batch)
     with parquet(folder / "quarantine.parquet", tables.Quarantine) as write:
         write(tally.quarantine())
+    if touched and (scratch / KEPT).exists() and not any(tally.forgotten.values()):
+        (scratch / KEPT).rename(folder / KEPT)
+        with parquet(folder / KEPT / growth.MERGED, tables.Plays) as write:
+            for batch in ordering.merged(touched, order):
+                write(batch)
     _run_checks(config, folder)
     if described:
         others.append("audio")
-    rows = {
-        table: pq.read_metadata(folder / f"{table}.parquet").num_rows
+    counts = {
+        table: growth.rows(folder / f"{table}.parquet")
         for table in (*tables.SOURCE_TABLES, *others, "quarantine")
     }
     start, end = _bounds(folder / "plays.parquet", clock)
@@ -137,9 +160,9 @@ def ingest(config: Config, now: datetime, folder: Path) -> dict[str, Any]:
         **({"forgotten": tally.forgotten} if gone else {}),
         "clock": clock,
         "read": tally.read,
-        "rows": rows,
+        "rows": counts,
         "refused": refused.select("table", "column", "reason", "rows").to_dicts(),
-        "merged_duplicates": tally.read["plays"] - _refused_plays(tally) - rows["plays"],
+        "merged_duplicates": tally.read["plays"] - _refused_plays(tally) - counts["plays"],
         "added": added,
         "data_start": start,
         "data_end": end,
@@ -148,7 +171,10 @@ def ingest(config: Config, now: datetime, folder: Path) -> dict[str, Any]:
 
 
 def _valid_plays(warehouse: Warehouse, now: datetime, scratch: Path, tally: Tally) -> list[Path]:
-    """Files of valid plays in the order they were read, with the row's number ``record``."""
+    """Files of valid plays in the order they were read, with the row's number ``record``.
+
+    None of them is ``settled`` (see sql/staging/plays.sql).
+    """
     clocked = pl.col("resolution") != "order"
     # a start that is missing is not to blame: it is made from the other two, or from the end alone
     # by a source that measures no lengths
@@ -157,7 +183,7 @@ def _valid_plays(warehouse: Warehouse, now: datetime, scratch: Path, tally: Tall
         ("ended_at", "missing", clocked & pl.col("ended_at").is_null()),
         ("ms_played", "missing", unplaced & pl.col("ms_played").is_null()),
         ("started_at", "missing", unplaced),
-        ("ended_at", "in the future", pl.col("ended_at") > now),
+        ("ended_at", growth.FUTURE, pl.col("ended_at") > now),
     ]
     pieces: list[Path] = []
     records = 0
@@ -168,7 +194,9 @@ def _valid_plays(warehouse: Warehouse, now: datetime, scratch: Path, tally: Tall
         if good.is_empty():
             continue
         pieces.append(scratch / f"valid-{len(pieces):06}.parquet")
-        numbered = good.with_columns(record=pl.int_range(records, records + good.height))
+        numbered = good.with_columns(
+            record=pl.int_range(records, records + good.height), settled=pl.lit(value=False)
+        )
         numbered.write_parquet(pieces[-1], compression="lz4")
         records += good.height
     return pieces
@@ -200,23 +228,22 @@ def _refused_plays(tally: Tally) -> int:
 
 
 def _write_others(
-    warehouse: Warehouse, pieces: list[Path], folder: Path, tally: Tally
+    warehouse: Warehouse, pieces: list[Path], base: Base, folder: Path, tally: Tally
 ) -> dict[str, int]:
     """Write errors, tracks and users; return how many of the latter two only other tables name."""
-    with parquet(folder / "errors.parquet", tables.Errors) as write:
+    with parquet(
+        folder / "errors.parquet", tables.Errors, base.errors, growth.rows(base.errors)
+    ) as write:
         for good in valid(warehouse, "errors", tally):
             write(good)
-    heard = pl.scan_parquet(pieces)
-    unsure = pl.scan_parquet(folder / "errors.parquet").select("user_id")
-    named = {
-        "tracks": heard.select(pl.col("track_id").unique()),
-        "users": pl.concat([heard.select(pl.col("user_id").unique()), unsure]).unique(),
-    }
+    heard = [pl.scan_parquet(path) for path in (base.plays, *pieces)]
+    unsure = pl.scan_parquet(folder / "errors.parquet")
+    named = {"tracks": ("track_id", heard), "users": ("user_id", [*heard, unsure])}
     added = {}
-    for table, ids in named.items():
+    for table, (id_, naming) in named.items():
         model = tables.SOURCE_TABLES[table]
+        ids = pl.concat([each.select(pl.col(id_).unique()) for each in naming]).unique()
         missing = ids.collect(engine="streaming")
-        id_ = missing.columns[0]
         unheard = tally.theirs - set(missing[id_]) if table == "tracks" and tally.theirs else set()
         only_theirs = pl.col(id_).is_in(pl.Series(sorted(unheard), dtype=pl.String).implode())
         with parquet(folder / f"{table}.parquet", model) as write:
@@ -243,46 +270,6 @@ def _write_optional(
             for good in valid(warehouse, table, tally):
                 write(good)
     return there
-
-
-def _clock(pieces: list[Path]) -> str:
-    """ "time" or "order"; a source has the one or the other."""
-    found = pl.scan_parquet(pieces).select(pl.col("resolution").unique()).collect().to_series().to_list()
-    if "order" not in found:
-        return "time"
-    assert found == ["order"], "a source mixes plays with and without a clock"
-    return "order"
-
-
-def _as_read(pieces: list[Path]) -> Iterator[pl.DataFrame]:
-    """Plays without a clock, which their reader gives by ascending ``seq``."""
-    last = -1
-    for piece in pieces:
-        frame = pl.read_parquet(piece).drop("record")
-        seq = frame["seq"].to_numpy()
-        assert seq[0] > last, "plays without a clock are not in the order of seq"
-        assert (np.diff(seq) > 0).all(), "plays without a clock are not in the order of seq"
-        last = int(seq[-1])
-        yield frame
-
-
-def _in_order(pieces: list[Path], order: pl.DataFrame) -> Iterator[pl.DataFrame]:
-    """Plays in the order of ``order`` (record, seq, started_at), which leaves out merged ones."""
-    records = order["record"].to_numpy()
-    kept = np.zeros(sum(pq.read_metadata(piece).num_rows for piece in pieces), np.bool_)
-    kept[records] = True
-    texts = [name for name, dtype in tables.columns(tables.Plays).items() if dtype == pl.String]
-    frames = []
-    for piece in pieces:
-        frame = pl.read_parquet(piece).drop("seq", "started_at")
-        frame = frame.filter(pl.Series(kept[frame["record"].to_numpy()]))
-        frames.append(frame.drop("record").with_columns(pl.col(texts).cast(pl.Categorical)))
-    wide = pl.concat(frames, rechunk=False)
-    place = (np.cumsum(kept, dtype=np.int64) - 1)[records]
-    for start in range(0, order.height, BATCH):
-        placed = order[start : start + BATCH].select("seq", "started_at")
-        rows = wide[place[start : start + BATCH]].with_columns(pl.col(texts).cast(pl.String))
-        yield typed(tables.Plays, rows.hstack(placed))
 
 
 def _run_checks(config: Config, folder: Path) -> None:

@@ -17,7 +17,7 @@ import polars as pl
 from schemas.config import Config
 from schemas.errors import InputError
 from tasks import audit as auditing
-from tasks import evaluation, featurize, ingest, labels, playlist, simulation, split, training
+from tasks import evaluation, featurize, growth, ingest, labels, playlist, simulation, split, training
 from tasks.featurize import History
 from tasks.forgetting import tombstones
 from tasks.split import Windows
@@ -52,18 +52,21 @@ def ingested(config: Config, made: Entry | None, now: datetime) -> Entry:
     """Canonical tables of the raw data; of the simulated world where ``made`` is given."""
     source = ingest.resolve(config, made.path if made else None)
     resolved = config.model_copy(update={"source": source})
-    files = ingest.inputs(resolved)
+    found = ingest.inputs(resolved)
+    gone = tombstones.read(config.store.path)
     settings = {"kind", "columns", "max_refused_share", "max_unzipped_mb"}
     read = source.model_dump(mode="json", include=settings)
-    gone = tombstones.read(config.store.path)
+    without = [f"without {each}" for each in gone.listeners]
+    way = key(ingest.ingest, without, read)
 
     def work(folder: Path) -> Mapping[str, Any]:
-        told = ingest.ingest(resolved, now, folder)
-        return {**told, "files": gone.masked(files) if gone else files}
+        files = gone.masked(list(found))
+        paths = dict(zip(files, found.values(), strict=True))
+        base = growth.base(store(config).entries("ingest"), way, paths)
+        told = ingest.ingest(resolved, now, folder, base)
+        return {**told, "files": files, "way": way}
 
-    name = key(ingest.ingest, [*files, *(f"without {each}" for each in gone.listeners)], read)
-
-    return store(config).once("ingest", name, work)
+    return store(config).once("ingest", key(ingest.ingest, [*found, *without], read), work)
 
 
 def labelled(config: Config, data: Entry) -> Entry:

@@ -133,18 +133,21 @@ class Store:
         kills and full disks leave; entries are renamed into place whole and never written again.
         """
         folder = self.root / step / key
-        try:
-            entry = json.loads((folder / "entry.json").read_text(encoding="utf-8"))
-            if any((folder / name).stat().st_size != size for name, size in entry["sizes"].items()):
+        found = _entry(folder)
+        if found is not None:
+            try:
+                os.utime(folder, (_run(), _run()))  # `gc` keeps what the last runs used
+            except OSError:
                 return None
-            os.utime(folder, (_run(), _run()))  # `gc` keeps what the last runs used
-        except (OSError, ValueError, KeyError):
-            return None
-        tables = {
-            name: Table(name, folder / f"{name}.parquet", table["rows"], table["digest"])
-            for name, table in entry["tables"].items()
-        }
-        return Entry(step, key, folder, tables, entry["facts"], entry["seconds"], reused=True)
+        return found
+
+    def entries(self, step: str) -> Iterator[Entry]:
+        """The step's whole entries, the last used one first; to look at them is not to use them."""
+        folders = [path for path in (self.root / step).glob("*") if not path.name.startswith(".")]
+        for folder in sorted(folders, key=lambda path: path.stat().st_mtime, reverse=True):
+            found = _entry(folder)
+            if found is not None:
+                yield found
 
     def sweep(self, keep: int) -> tuple[int, int]:
         """Remove what the ``keep`` newest runs of each step did not use, and what dead runs left.
@@ -168,6 +171,22 @@ class Store:
             shutil.rmtree(folder)
             removed += 1
         return removed, freed
+
+
+def _entry(folder: Path) -> Entry | None:
+    """The entry in ``root/<step>/<key>`` if it is there with every file at its size, else None."""
+    try:
+        entry = json.loads((folder / "entry.json").read_text(encoding="utf-8"))
+        if any((folder / name).stat().st_size != size for name, size in entry["sizes"].items()):
+            return None
+        tables = {
+            name: Table(name, folder / f"{name}.parquet", table["rows"], table["digest"])
+            for name, table in entry["tables"].items()
+        }
+    except (OSError, ValueError, KeyError):
+        return None
+    step, key = folder.parent.name, folder.name
+    return Entry(step, key, folder, tables, entry["facts"], entry["seconds"], reused=True)
 
 
 @functools.cache
@@ -279,26 +298,34 @@ def _code(module: str) -> str:
     waiting = _files(module)
     while waiting:
         path = waiting.pop()
-        if path in seen:
-            continue
-        seen.add(path)
-        source = path.read_text(encoding="utf-8")
-        texts[str(path.relative_to(ROOT))] = source
-        for node in ast.walk(ast.parse(source)):
-            if isinstance(node, ast.Import):
-                for alias in node.names:
-                    waiting += _files(alias.name)
-            elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-                waiting += _files(node.module)
-                for alias in node.names:
-                    waiting += _files(f"{node.module}.{alias.name}")
-            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-                if re.fullmatch(r"tasks(\.[a-z0-9_]+)+", node.value):  # imported by its name
-                    waiting += _files(node.value)
-                sql = ROOT / "sql" / f"{node.value}.sql"
-                if re.fullmatch(r"[a-z_]+/[a-z0-9_]+", node.value) and sql.is_file():
-                    texts[str(sql.relative_to(ROOT))] = sql.read_text(encoding="utf-8")
+        if path not in seen:
+            seen.add(path)
+            source, imported, queries = _read(path)
+            texts |= {str(path.relative_to(ROOT)): source} | queries
+            waiting += imported
     return hashlib.sha256(json.dumps(texts, sort_keys=True).encode()).hexdigest()
+
+
+@functools.cache
+def _read(path: Path) -> tuple[str, list[Path], dict[str, str]]:
+    """A source file's text, the files that it imports from Encore, and by name the SQL that it names."""
+    source = path.read_text(encoding="utf-8")
+    imported: list[Path] = []
+    queries: dict[str, str] = {}
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                imported += _files(alias.name)
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            for name in (node.module, *(f"{node.module}.{alias.name}" for alias in node.names)):
+                imported += _files(name)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            if re.fullmatch(r"tasks(\.[a-z0-9_]+)+", node.value):  # imported by its name
+                imported += _files(node.value)
+            sql = ROOT / "sql" / f"{node.value}.sql"
+            if re.fullmatch(r"[a-z_]+/[a-z0-9_]+", node.value) and sql.is_file():
+                queries[str(sql.relative_to(ROOT))] = sql.read_text(encoding="utf-8")
+    return source, imported, queries
 
 
 def _files(module: str) -> list[Path]:

@@ -19,10 +19,11 @@ from hypothesis import strategies as st
 from schemas import tables
 from schemas.config import Config, Source
 from schemas.errors import InputError
-from tasks import admitted
+from tasks import admitted, ordering
 from tasks import ingest as module
 from tasks.ingest import ingest, inputs, raw_files, resolve
 from tasks.sources import kkbox
+from tasks.sources.earlier import Earlier
 from tasks.warehouse import Warehouse
 
 KKBOX = Path(__file__).parent / "fixtures" / "kkbox"
@@ -47,7 +48,9 @@ class Fake:
     def files(self, settings: Source) -> list[Path]:
         return [path for root in settings.path for path in sorted(root.rglob("*.json"))]
 
-    def stage(self, settings: Source, scratch: Path, warehouse: Warehouse) -> Mapping[str, Any]:
+    def stage(
+        self, settings: Source, scratch: Path, warehouse: Warehouse, _earlier: Earlier, /
+    ) -> Mapping[str, Any]:
         for name, frame in self.frames.items():
             path = scratch / f"raw_{name}.parquet"
             # as DuckDB's own readers give times: in microseconds
@@ -333,7 +336,7 @@ def test_batches_make_no_difference(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     )
     users: list[dict[str, Any]] = [{"user_id": f"user{i}"} for i in range(30)] + [{"user_id": None}]
     whole = run(Fake(plays=rows, users=users), tmp_path, monkeypatch)
-    for each in (module, admitted):
+    for each in (ordering, admitted):
         monkeypatch.setattr(each, "BATCH", 4)
     parts = run(Fake(plays=rows, users=users), tmp_path, monkeypatch)
     assert parts[0] == whole[0]
@@ -398,17 +401,17 @@ def test_the_key_holds_contents_and_relative_paths(
     (first / "ann").mkdir(parents=True)
     (first / "ann" / "a.json").write_text("[1]")
     (first / "b.json").write_text("[1]")
-    found = inputs(config(first))
+    found = list(inputs(config(first)))
     assert [each.split(" ", 1)[1] for each in found] == ["0/export/ann/a.json", "0/export/b.json"]
     assert raw_files(config(first)) == [first / "ann" / "a.json", first / "b.json"]
     shutil.copytree(first, second)
-    assert inputs(config(second)) == found
+    assert list(inputs(config(second))) == found
     (second / "ann").rename(second / "bob")
-    assert inputs(config(second)) != found
+    assert list(inputs(config(second))) != found
     (first / "b.json").write_text("[2]")
-    assert inputs(config(first)) != found
+    assert list(inputs(config(first))) != found
     monkeypatch.setattr(module, "READERS", {"spotify_export": Fake(), "kkbox": kkbox})
-    assert len(inputs(config(KKBOX, kind="kkbox"))) == 5
+    assert len(list(inputs(config(KKBOX, kind="kkbox")))) == 5
 
 
 def test_a_simulated_source_is_read_in_its_format(tmp_path: Path) -> None:

@@ -232,13 +232,16 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         (tmp_path / name).write_text(text, encoding="utf-8")
     monkeypatch.setattr(store, "ROOT", tmp_path)
     store._code.cache_clear()
+    store._read.cache_clear()
     yield tmp_path
     store._code.cache_clear()
+    store._read.cache_clear()
 
 
 def named() -> str:
     """Key of work in the module ``tasks.work`` of the small tree, read anew."""
     store._code.cache_clear()
+    store._read.cache_clear()
 
     def work(folder: Path) -> Mapping[str, Any]:
         return {}

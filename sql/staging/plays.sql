@@ -12,7 +12,10 @@
 -- Then each user's plays are in the order of their start, end, file and place: one rule for users
 -- with either resolution or both. Starts never decrease along seq.
 --
--- valid_plays: Plays with `record`, the row's number.
+-- valid_plays: Plays with `record`, the row's number, and `settled`: a play that was put in order
+-- before, by ends that no other play here touches. It keeps its start and was merged with all it may be.
+-- plays_before: of each user the number of plays that come before all of these, and the latest end
+-- before those that are not settled.
 with files as (
     select
         file,
@@ -35,15 +38,21 @@ with files as (
 
 users as (
     select
-        user_id,
-        row_number() over (order by user_id) as listener
+        named.user_id,
+        coalesce(plays_before.plays, 0) as plays_before,
+        plays_before.last_end,
+        row_number() over (order by named.user_id) as listener
     from (select distinct user_id from valid_plays) as named
+    left join plays_before on named.user_id = plays_before.user_id
 ),
 
 numbers as (
     select
         valid_plays.record,
+        valid_plays.settled,
         users.listener,
+        users.plays_before,
+        users.last_end,
         valid_plays.resolution = 'minute' as coarse,
         files.family as package,
         files.file_rank,
@@ -70,6 +79,7 @@ spans as (
         min(end_minute) as first_minute,
         max(end_minute) as last_minute
     from numbers
+    where not settled
     group by listener, package
 ),
 
@@ -118,18 +128,23 @@ merged as (
 clamped as (
     select
         *,
-        lag(ended) over (
-            partition by listener
-            order by ended, coarse, started, file_rank, position
+        coalesce(
+            lag(ended) over (
+                partition by listener
+                order by ended, coarse, started, file_rank, position
+            ),
+            last_end
         ) as previous_end,
         case when coarse then 60000 else 1000 end as cut
     from merged
+    where not settled
 ),
 
 started as (
     select
         record,
         listener,
+        plays_before,
         ended,
         coarse,
         file_rank,
@@ -140,6 +155,10 @@ started as (
             else started
         end as start
     from clamped
+    union all
+    select record, listener, plays_before, ended, coarse, file_rank, position, started as start
+    from merged
+    where settled
 ),
 
 ordered as (
@@ -147,7 +166,7 @@ ordered as (
         record,
         listener,
         start,
-        row_number() over (
+        plays_before + row_number() over (
             partition by listener
             order by start, ended, coarse, file_rank, position
         ) - 1 as seq

@@ -1,15 +1,8 @@
 -- Grain: one scrobbled track, as it is spelled most often, with the columns of schemas.tables.Tracks.
 -- A spelling with an album comes first; the length is the middle one of those that are told.
 with spellings as (
-    select
-        coalesce(scrobbles.given_id, titles.track_id) as track_id,
-        scrobbles.title,
-        scrobbles.artist,
-        scrobbles.album,
-        count(*) as plays
-    from scrobbles
-    left join scrobbles_titles as titles
-        on scrobbles.artist = titles.artist and scrobbles.title = titles.title
+    select track_id, title, artist, album, sum(plays) as plays
+    from scrobbles_spellings
     group by all
 ),
 
@@ -23,18 +16,28 @@ ranked as (
                 title asc, artist asc, album asc
         ) as choice
     from spellings
-    where track_id is not null
+),
+
+counted as (
+    select track_id, duration_ms, sum(plays) as plays
+    from scrobbles_spellings
+    where duration_ms is not null
+    group by all
+),
+
+placed as (
+    select
+        *,
+        sum(plays) over (partition by track_id order by duration_ms) as up_to,
+        sum(plays) over (partition by track_id) as told
+    from counted
 ),
 
 lengths as (
-    select
-        coalesce(scrobbles.given_id, titles.track_id) as track_id,
-        quantile_disc(scrobbles.duration_ms, 0.5) as duration_ms
-    from scrobbles
-    left join scrobbles_titles as titles
-        on scrobbles.artist = titles.artist and scrobbles.title = titles.title
-    where scrobbles.duration_ms > 0
-    group by all
+    select track_id, min(duration_ms) as duration_ms
+    from placed
+    where 2 * up_to >= told
+    group by track_id
 ),
 
 tracks as (
@@ -56,6 +59,7 @@ tracks as (
     from ranked
     left join lengths on ranked.track_id = lengths.track_id
     where ranked.choice = 1
+    order by ranked.track_id
 )
 
 select * from tracks

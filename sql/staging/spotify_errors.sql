@@ -14,7 +14,7 @@ errors as (
         end as at, -- noqa: RF04
         files.event as kind,
         files.file,
-        log.file_row_number - firsts.first_row as position
+        files.known + log.file_row_number - firsts.first_row as position
     from spotify_log as log
     inner join spotify_files as files on log.path = files.path
     inner join firsts on log.path = firsts.path

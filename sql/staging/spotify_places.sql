@@ -1,4 +1,5 @@
--- Grain: one file of the history that has records: whose it is, its kind, its first row's number.
+-- Grain: one file of the history that has new records: whose it is, its kind, its first row's number,
+-- how many records were read before.
 with firsts as (
     select path, min(file_row_number) as first_row
     from spotify_history
@@ -6,7 +7,7 @@ with firsts as (
 ),
 
 places as (
-    select firsts.path, firsts.first_row, files.user_id, files.file, files.kind
+    select firsts.path, firsts.first_row, files.user_id, files.file, files.kind, files.known
     from firsts
     inner join spotify_files as files on firsts.path = files.path
 )

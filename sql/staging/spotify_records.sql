@@ -7,7 +7,7 @@ with placed as (
         places.file,
         titles.track_id,
         platforms.family,
-        history.file_row_number - places.first_row as position,
+        places.known + history.file_row_number - places.first_row as position,
         case
             when places.kind in ('video', 'podcast', 'audiobook') then places.kind || 's'
             when history.apart is not null then history.apart

@@ -3,7 +3,7 @@
 -- extended history knows as a podcast's episode, which the account data does not tell from a track.
 with spellings as (
     select artist, title
-    from spotify_history
+    from spotify_spellings
     where artist is not null and title is not null
     union
     select artist, title
@@ -13,7 +13,7 @@ with spellings as (
 
 episodes as (
     select distinct podcast as artist, episode as title
-    from spotify_history
+    from spotify_spellings
     where apart = 'podcasts' and podcast is not null and episode is not null
 ),
 

@@ -1,16 +1,9 @@
 -- Grain: one played track, as it is spelled most often, with the columns of schemas.tables.Tracks.
 -- A spelling with uri and album comes first; the library's are used where the plays have none.
 with histories as (
-    select
-        history.title,
-        history.artist,
-        history.album,
-        history.uri,
-        history.resolution,
-        count(*) as plays
-    from spotify_history as history
-    inner join spotify_places as places on history.path = places.path
-    where history.apart is null and places.kind in ('account', 'extended')
+    select title, artist, album, uri, resolution, sum(records) as plays
+    from spotify_spellings
+    where apart is null and listened
     group by all
 ),
 
@@ -68,6 +61,7 @@ tracks as (
         null::varchar[] as lyricists
     from ranked
     where choice = 1
+    order by track_id
 )
 
 select * from tracks

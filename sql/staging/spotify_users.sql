@@ -10,6 +10,7 @@ with users as (
         null::date as registered_at,
         null::date as expires_at
     from spotify_files
+    where kind not in ('library', 'other')
 )
 
 select * from users

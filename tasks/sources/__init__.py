@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from schemas.config import Source
 from tasks.sources import hetrec, kkbox, lastfm_1k, scrobbles, spotify_export
+from tasks.sources.earlier import Earlier
 from tasks.warehouse import Warehouse
 
 
@@ -26,7 +27,9 @@ class Reader(Protocol):
         """
         ...
 
-    def stage(self, settings: Source, scratch: Path, warehouse: Warehouse) -> Mapping[str, Any]:
+    def stage(
+        self, settings: Source, scratch: Path, warehouse: Warehouse, earlier: Earlier, /
+    ) -> Mapping[str, Any]:
         """Make the relations ``raw_plays``, ``raw_tracks``, ``raw_users`` and ``raw_errors``.
 
         Each has exactly the columns of its model in ``schemas.tables``, in order. A value that
@@ -37,6 +40,11 @@ class Reader(Protocol):
         may hold intermediate files; it is removed afterwards. Returns facts for the report: what
         was read, set apart, seen and not used. A source that dates its listeners' tags makes
         ``raw_tags`` too, and says so by the fact ``tags``, their number.
+
+        A reader that leaves something in ``scratch/kept`` is given it when the source has changed,
+        as ``earlier``. Then ``raw_plays`` and ``raw_errors`` have the new records alone, and all
+        else is of old and new ones together, as if everything had been read. Raises
+        ``ChangedError`` where that cannot be: where earlier records went or became others.
         """
         ...
 

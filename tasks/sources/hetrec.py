@@ -20,6 +20,7 @@ import polars as pl
 
 from schemas.config import Source
 from schemas.tables import Errors, Tracks, Users, columns
+from tasks.sources.earlier import Earlier
 from tasks.sources.records import Records, find, nothing, stream, watched
 from tasks.warehouse import Warehouse
 
@@ -37,7 +38,9 @@ def files(settings: Source) -> list[Path]:
     return sorted(_locate(settings).values())
 
 
-def stage(settings: Source, scratch: Path, warehouse: Warehouse) -> Mapping[str, Any]:
+def stage(
+    settings: Source, scratch: Path, warehouse: Warehouse, _earlier: Earlier, /
+) -> Mapping[str, Any]:
     """Make the raw relations (see ``Reader``); facts: records by file, plays, tags, files not used.
 
     Plays start and end at midnight UTC of their date and have no length. Tracks without a record

@@ -7,9 +7,12 @@ each file are looked at first and a fault is looked up and told in words of our 
 from __future__ import annotations
 
 import codecs
+import hashlib
 import json
 import os
 import re
+import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -59,6 +62,47 @@ def whole(raw: RawFile, bracket: str, scratch: Path) -> RawFile:
         if wrong is not None:
             raise wrong
     return raw
+
+
+def extent(raw: RawFile) -> int:
+    """Bytes of a whole list up to the end of its last record: what stays when records are added."""
+    with raw.path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        end = file.seek(max(0, size - TAIL))
+        text = file.read().rstrip()
+    return end + len(text.removesuffix(b"]").rstrip())
+
+
+def digests(raw: RawFile, ends: Sequence[int]) -> list[str]:
+    """SHA-256 of the file's first bytes up to each of the ``ends``, which ascend."""
+    told, at, digest = [], 0, hashlib.sha256()
+    with raw.path.open("rb") as file:
+        for end in ends:
+            while at < end and (block := file.read(min(BLOCK, end - at))):
+                digest.update(block)
+                at += len(block)
+            told.append(digest.hexdigest())
+    return told
+
+
+def rest(raw: RawFile, end: int, target: Path) -> RawFile | None:
+    """A whole list's records after its first ``end`` bytes, as a list of their own in ``target``.
+
+    These are another list up to its last record (see ``extent``). None where what follows them is
+    neither another record nor the list's end.
+    """
+    with raw.path.open("rb") as source, target.open("wb") as sink:
+        source.seek(end - 1)
+        before = source.read(1)
+        text = source.read(BLOCK).lstrip()
+        if before == b"[" or text.startswith(b"]"):  # it was empty, or is no longer
+            sink.write(b"[" + text)
+        elif text.startswith(b","):
+            sink.write(b"[" + text[1:])
+        else:
+            return None
+        shutil.copyfileobj(source, sink)
+    return replace(raw, path=target)
 
 
 def fault(raw: RawFile) -> InputError | None:

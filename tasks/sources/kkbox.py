@@ -12,6 +12,7 @@ from typing import Any
 
 from schemas.config import Source
 from schemas.errors import InputError
+from tasks.sources.earlier import Earlier
 from tasks.sources.records import Records, find, nothing, stream, watched
 from tasks.warehouse import Warehouse
 
@@ -37,7 +38,9 @@ def files(settings: Source) -> list[Path]:
     return sorted(_locate(settings).values())
 
 
-def stage(settings: Source, scratch: Path, warehouse: Warehouse) -> Mapping[str, Any]:
+def stage(
+    settings: Source, scratch: Path, warehouse: Warehouse, _earlier: Earlier, /
+) -> Mapping[str, Any]:
     """Make the raw relations (see ``Reader``); facts count each file's records.
 
     A record with too few or too many fields stays as a row of nulls, so that validation refuses

@@ -15,8 +15,9 @@ import polars as pl
 from schemas.config import Source
 from schemas.errors import InputError
 from schemas.tables import Users, columns
+from tasks.sources.earlier import Earlier
 from tasks.sources.records import Records, find, header, nothing, stream, watched
-from tasks.sources.scrobbles import tables
+from tasks.sources.scrobbles import SPELLINGS, tables
 from tasks.warehouse import Warehouse
 
 PLAYS, PROFILES = "userid-timestamp-artid-artname-traid-traname.tsv", "userid-profile.tsv"
@@ -32,7 +33,9 @@ def files(settings: Source) -> list[Path]:
     return sorted(_locate(settings).values())
 
 
-def stage(settings: Source, scratch: Path, warehouse: Warehouse) -> Mapping[str, Any]:
+def stage(
+    settings: Source, scratch: Path, warehouse: Warehouse, _earlier: Earlier, /
+) -> Mapping[str, Any]:
     """Make the raw relations (see ``Reader``); facts count each file's records.
 
     A play starts and ends at its time stamp. A record with too few or too many fields stays as a
@@ -53,7 +56,7 @@ def stage(settings: Source, scratch: Path, warehouse: Warehouse) -> Mapping[str,
     with watched(plays):
         warehouse.connection.register("lastfm_1k_lines", stream(plays, PLAY_COLUMNS))
         warehouse.write("staging/lastfm_1k_records", path, file=PLAYS)
-    tables([path], scratch, warehouse)
+    tables([path], scratch, warehouse, pl.DataFrame(schema=SPELLINGS))
     if PROFILES in found:
         profiles = Records(found[PROFILES], PROFILE_COLUMNS, "\t")
         read.append(profiles)

@@ -13,7 +13,7 @@ import unicodedata
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -57,6 +57,7 @@ class _Archive:
     file: str
     path: Path
     user_id: str | None  # None: the archive is source.path itself, accounts are told inside
+    known: bool  # read before: its members are only named
 
 
 def raw_paths(settings: Source) -> list[Path]:
@@ -67,21 +68,28 @@ def raw_paths(settings: Source) -> list[Path]:
     return sorted(root / inner for _, root, inner in _found(settings) if _wanted(inner.name))
 
 
-def unpack(settings: Source, scratch: Path) -> tuple[list[RawFile], Counter[str]]:
+def unpack(
+    settings: Source, scratch: Path, unchanged: Set[Path] = frozenset()
+) -> tuple[list[RawFile], set[str], Counter[str]]:
     """The export's .json files, those of archives unpacked into ``scratch``, sorted by name.
 
-    Also returns how many files of each name are never opened, and under ``NESTED`` how many archives
-    lie inside of archives. Raises ``InputError`` for a broken,
+    Files and archives' members below the paths ``unchanged`` are left where they are: only their
+    names are returned, second. Third is how many files of each name are never opened, and under
+    ``NESTED`` how many archives lie inside of archives. Raises ``InputError`` for a broken,
     encrypted or unsafe archive, and for one of more than ``source.max_unzipped_mb``.
     """
     found: list[RawFile] = []
+    same: set[str] = set()
     archives: list[_Archive] = []
     unopened: Counter[str] = Counter()
     for label, root, inner in _found(settings):
         file = str(label / inner)
         path = root.resolve() / inner
+        known = root / inner in unchanged
         if path.suffix.lower() == ".zip":
-            archives.append(_Archive(file, path, _account(inner) if inner.parts else None))
+            archives.append(_Archive(file, path, _account(inner) if inner.parts else None, known))
+        elif _wanted(path.name) and known:
+            same.add(file)
         elif _wanted(path.name):
             found.append(RawFile(_account(inner), file, path))
         else:
@@ -89,12 +97,17 @@ def unpack(settings: Source, scratch: Path) -> tuple[list[RawFile], Counter[str]
     limit = settings.max_unzipped_mb * 1_000_000
     folders = [scratch / f"archive-{number}" for number in range(len(archives))]
     with ThreadPoolExecutor(2) as pool:  # inflating releases the GIL
-        for members, left in pool.map(
-            lambda archive, into: _unzip(archive, into, limit), archives, folders
+        for archive, (members, left) in zip(
+            archives,
+            pool.map(lambda archive, into: _unzip(archive, into, limit), archives, folders),
+            strict=True,
         ):
-            found += members
+            if archive.known:
+                same |= {raw.file for raw in members}
+            else:
+                found += members
             unopened += left
-    return sorted(found, key=lambda raw: raw.file), unopened
+    return sorted(found, key=lambda raw: raw.file), same, unopened
 
 
 def _found(settings: Source) -> Iterator[tuple[PurePosixPath, Path, PurePosixPath]]:
@@ -166,7 +179,10 @@ def _account(inner: PurePosixPath) -> str:
 
 
 def _unzip(archive: _Archive, into: Path, limit: int) -> tuple[list[RawFile], Counter[str]]:
-    """Unpack the .json members of use into a new folder, at most ``limit`` bytes of them."""
+    """Unpack the .json members of use into a new folder, at most ``limit`` bytes of them.
+
+    Those of an archive that is known are not unpacked, only named.
+    """
     found: list[RawFile] = []
     unopened: Counter[str] = Counter()
     left = limit
@@ -181,6 +197,9 @@ def _unzip(archive: _Archive, into: Path, limit: int) -> tuple[list[RawFile], Co
                     continue
                 file = f"{archive.file}/{name}"
                 target = into / f"{number}.json"
+                found.append(RawFile(archive.user_id or _account(name), file, target))
+                if archive.known:
+                    continue
                 with unzipped.open(info) as source, target.open("wb") as sink:
                     while block := source.read(BLOCK):
                         left -= len(block)
@@ -191,7 +210,6 @@ def _unzip(archive: _Archive, into: Path, limit: int) -> tuple[list[RawFile], Co
                                 do="if it is a real export, raise source.max_unzipped_mb",
                             )  # fmt: skip
                         sink.write(block)
-                found.append(RawFile(archive.user_id or _account(name), file, target))
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise InputError(
             "not a whole .zip archive", file=archive.file, found=error, do="download it again"

@@ -16,12 +16,22 @@ import polars as pl
 from schemas.config import Columns, Source
 from schemas.errors import InputError
 from schemas.tables import Errors, Users, columns
+from tasks.sources.earlier import KEPT, ChangedError, Earlier
 from tasks.sources.packages import ME
 from tasks.sources.records import Records, header, stream, watched
 from tasks.warehouse import Warehouse
 
 ENDINGS = (".csv", ".csv.gz", ".parquet")
 NEEDED = ("artist", "track", "timestamp")
+RECORDS: Mapping[str, pl.DataType | type[pl.DataType]] = {
+    **dict.fromkeys(("user_id", "artist", "title", "album", "given_id"), pl.String),
+    "at": pl.Datetime("us", "UTC"), "ms_played": pl.Int64, "duration_ms": pl.Int64,
+    "file": pl.String, "position": pl.Int64,
+}  # fmt: skip
+SPELLINGS: Mapping[str, pl.DataType | type[pl.DataType]] = {
+    **dict.fromkeys(("track_id", "title", "artist", "album"), pl.String),
+    "duration_ms": pl.Int64, "plays": pl.Int64,
+}  # fmt: skip
 
 
 def files(settings: Source) -> list[Path]:
@@ -32,36 +42,56 @@ def files(settings: Source) -> list[Path]:
     return sorted(_labelled(settings))
 
 
-def stage(settings: Source, scratch: Path, warehouse: Warehouse) -> Mapping[str, Any]:
+def stage(
+    settings: Source, scratch: Path, warehouse: Warehouse, earlier: Earlier, /
+) -> Mapping[str, Any]:
     """Make the raw relations (see ``Reader``); facts count each file's records.
 
     Without a column of users all is heard by ``me``. Where ``ms_played`` is not given a play ends
     as it starts. In a CSV, a record with too few or too many fields stays as a row of nulls, so
     that validation refuses it. Raises ``InputError`` for a file that is no CSV in UTF-8 or no
     Parquet, and for one without a column that is needed or that ``source.columns`` names.
+
+    Kept for the next reading: how tracks are spelled (``spellings``). Then only new files are read.
     """
-    facts: dict[str, Any] = {}
+    files = _labelled(settings)
+    known = {label for path, label in files.items() if path in earlier.unchanged}
+    facts: dict[str, Any] = dict(earlier.facts.get("files", {}))
+    if not set(facts) <= known:
+        raise ChangedError("a file is gone or another")
     pieces: list[Path] = []
-    for path, label in sorted(_labelled(settings).items()):
+    for path, label in sorted(files.items()):
+        if label in known:
+            continue
         pieces.append(scratch / f"scrobbles-{len(pieces):06}.parquet")
         read = _read_parquet if path.suffix == ".parquet" else _read_csv
         facts[label] = read(path, label, settings.columns, pieces[-1], warehouse)
-    tables(pieces, scratch, warehouse)
+    before = pl.DataFrame(schema=SPELLINGS)
+    if earlier.kept is not None:
+        before = pl.read_parquet(earlier.kept / "spellings.parquet")
+    tables(pieces, scratch, warehouse, before)
+    (scratch / KEPT).mkdir()
+    warehouse.connection.table("scrobbles_spellings").write_parquet(
+        str(scratch / KEPT / "spellings.parquet"), compression="zstd"
+    )
     warehouse.relation("raw_users", pl.DataFrame(schema=columns(Users)))
-    return {"files": facts}
+    return {"files": dict(sorted(facts.items()))}
 
 
-def tables(pieces: Sequence[Path], scratch: Path, warehouse: Warehouse) -> None:
+def tables(pieces: Sequence[Path], scratch: Path, warehouse: Warehouse, before: pl.DataFrame) -> None:
     """Make ``raw_plays``, ``raw_tracks`` and ``raw_errors`` of records in Parquet files.
 
-    These have the columns of ``sql/staging/scrobbles_records.sql``. A track's id is the one that is
+    These have the columns of ``sql/staging/scrobbles_records.sql``. Tracks are also those of
+    ``before``, the ``scrobbles_spellings`` of records read earlier. A track's id is the one that is
     given, else made from artist and title; it is null where one of them is missing.
     """
     plays = scratch / "scrobbles_plays.parquet"
-    warehouse.relation("scrobbles", list(pieces))
+    warehouse.relation("scrobbles", [*pieces] or pl.DataFrame(schema=RECORDS))
+    warehouse.relation("scrobbles_spellings_before", before)
     warehouse.keep("scrobbles_titles", "staging/scrobbles_titles")
     warehouse.write("staging/scrobbles_plays", plays)
     warehouse.relation("raw_plays", plays)
+    warehouse.keep("scrobbles_spellings", "staging/scrobbles_spellings")
     warehouse.keep("raw_tracks", "staging/scrobbles_tracks")
     warehouse.relation("raw_errors", pl.DataFrame(schema=columns(Errors)))
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 import glob
 import re
 import secrets
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -21,7 +23,8 @@ import polars as pl
 from schemas.config import Source
 from schemas.errors import InputError
 from schemas.tables import Plays, columns
-from tasks.sources.json_lists import fault, first_record, whole
+from tasks.sources.earlier import KEPT, ChangedError, Earlier
+from tasks.sources.json_lists import digests, extent, fault, first_record, rest, whole
 from tasks.sources.packages import RawFile, raw_paths, unpack
 from tasks.warehouse import Warehouse
 
@@ -38,6 +41,37 @@ KEYS = {"account": {"endTime", "msPlayed"}, "extended": {"ts", "ms_played"}}
 CLOCKS = {"timestamp_utc", "context_time"}  # a record with either belongs to a technical log
 ERRORS = {"connectionerror": "connection", "playbackerror": "playback"}
 HISTORY = ("account", "extended")
+COUNTED = ("plays", "set_apart", "errors", "unused_log_records")
+# of a file: `known` records were read before; `size` bytes with this digest stay when it grows
+FILES = {
+    "user_id": pl.String, "file": pl.String, "kind": pl.String, "event": pl.String,
+    "known": pl.Int64, "size": pl.Int64, "digest": pl.String,
+}  # fmt: skip
+SPELLED = ("artist", "title", "album", "uri")
+KEPT_COLUMNS: Mapping[str, Mapping[str, pl.DataType | type[pl.DataType]]] = {
+    "listing": FILES,
+    "saved": dict.fromkeys((*SPELLED, "file"), pl.String),
+    "spellings": {
+        **dict.fromkeys((*SPELLED, "podcast", "episode", "resolution", "apart"), pl.String),
+        "listened": pl.Boolean,
+        "records": pl.Int64,
+    },
+}
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A file to read: ``raw`` holds its new records, ``known`` ones came before them.
+
+    ``size`` is that up to the last record, in bytes, and ``digest`` the SHA-256 of these.
+    """
+
+    raw: RawFile
+    kind: str
+    event: str | None
+    known: int
+    size: int
+    digest: str
 
 
 def files(settings: Source) -> list[Path]:
@@ -51,49 +85,106 @@ def files(settings: Source) -> list[Path]:
     return paths
 
 
-def stage(settings: Source, scratch: Path, warehouse: Warehouse) -> Mapping[str, Any]:
+def stage(
+    settings: Source, scratch: Path, warehouse: Warehouse, earlier: Earlier, /
+) -> Mapping[str, Any]:
     """Make ``raw_plays``, ``raw_tracks``, ``raw_users`` and ``raw_errors``, as ``Reader`` says.
 
     Times are TIMESTAMPTZ; ``track_id`` is null where artist or title is missing. Facts: ``accounts``,
     ``files`` read by kind, ``plays`` by resolution, ``set_apart`` and ``errors`` by kind,
     ``unused_log_records`` by event type, ``unused_files`` by name. Raises ``InputError`` for a file
     that is bad as a whole, for two user names in one account and when there is no streaming history.
+
+    Kept for the next reading: each file's place among all (``listing``), how its records are spelled
+    (``spellings``) and what libraries hold (``saved``). Then new files are read, and of lists that
+    have only grown what is new.
     """
     scratch.mkdir(parents=True, exist_ok=True)
-    found, unopened = unpack(settings, scratch)
-    kinds: dict[str, list[RawFile]] = defaultdict(list)
-    for raw in found:
-        kinds[_kind(raw)].append(raw)
-    if not any(kinds[kind] for kind in HISTORY):
+    found, same, unopened = unpack(settings, scratch, earlier.unchanged)
+    kept = {name: _kept(earlier, name) for name in KEPT_COLUMNS}
+    listing = kept["listing"]
+    if not set(listing["file"]) <= same | {raw.file for raw in found}:
+        raise ChangedError("a file is gone")
+    still = listing.filter(pl.col("file").is_in(sorted(same)))
+    opened = _opened(found, listing, scratch)
+    if (
+        not any(each.kind in HISTORY for each in opened)
+        and still.filter(pl.col("kind").is_in(HISTORY)).is_empty()
+    ):
         raise _nothing(settings)
-    unused = unopened + Counter({"other": len(kinds.pop("other", []))})
-    kinds = {
-        kind: [whole(raw, "{" if kind == "library" else "[", scratch) for raw in raws]
-        for kind, raws in kinds.items()
+    files = pl.concat([still.with_columns(path=pl.lit(None, pl.String)), _listing(opened)])
+    warehouse.relation("spotify_files", files)
+    warehouse.relation("spotify_spellings_before", kept["spellings"])
+    warehouse.relation("spotify_saved_before", kept["saved"].filter(pl.col("file").is_in(sorted(same))))
+    seen = _load(opened, scratch, warehouse)
+    counted = Counter(dict(files.filter(pl.col("kind") != "other")["kind"].value_counts().iter_rows()))
+    unused = unopened + Counter({"other": files.filter(pl.col("kind") == "other").height})
+    return {
+        "accounts": files.filter(pl.col("kind") != "other")["user_id"].n_unique(),
+        "files": dict(sorted(counted.items())),
+        **{what: _counts(seen, what, earlier.facts.get(what, {})) for what in COUNTED},
+        "unused_files": dict(sorted((+unused).items())),
     }
-    return _load(kinds, unused, scratch, warehouse)
 
 
-def _load(
-    kinds: Mapping[str, Sequence[RawFile]], unused: Counter[str], scratch: Path, warehouse: Warehouse
-) -> Mapping[str, Any]:
-    """Read the files of each kind and make the raw relations."""
-    extended = [*kinds.get("extended", []), *kinds.get("video", [])]
-    account = [raw for kind in ("account", "podcast", "audiobook") for raw in kinds.get(kind, [])]
-    technical = [*kinds.get("technical", [])]
-    library = [*kinds.get("library", [])]
-    salt = secrets.token_hex(16)
+def _kept(earlier: Earlier, name: str) -> pl.DataFrame:
+    """What was kept of the earlier reading; empty if there was none."""
+    if earlier.kept is None:
+        return pl.DataFrame(schema=KEPT_COLUMNS[name])
+    return pl.read_parquet(earlier.kept / f"{name}.parquet")
+
+
+def _opened(found: Sequence[RawFile], listing: pl.DataFrame, scratch: Path) -> list[_Opened]:
+    """The files to read, each looked at as a whole; of those that have grown the new records."""
+    known = {row["file"]: row for row in listing.iter_rows(named=True)}
+    ready = []
+    for number, raw in enumerate(found):
+        kind = _kind(raw)
+        bracket = {"library": "{", "other": ""}.get(kind, "[")
+        text = whole(raw, bracket, scratch) if bracket else raw
+        ready.append((text, kind, known.get(raw.file), scratch / f"new-{number}.json"))
+    with ThreadPoolExecutor(2) as pool:  # hashing releases the GIL
+        return list(pool.map(lambda each: _new(*each), ready))
+
+
+def _new(raw: RawFile, kind: str, known: Mapping[str, Any] | None, target: Path) -> _Opened:
+    """What is to be read of one file. Raises ``ChangedError`` if it is not the known one, grown."""
+    event = _event(raw) if kind == "technical" else None
+    if known and known["kind"] != kind:
+        raise ChangedError("a file is of another kind")
+    if kind in ("library", "other"):
+        return _Opened(raw, kind, event, 0, 0, "")
+    size = extent(raw)
+    if known is None:
+        return _Opened(raw, kind, event, 0, size, *digests(raw, [size]))
+    before, digest = digests(raw, [known["size"], size]) if known["size"] <= size else ("", "")
+    grown = rest(raw, known["size"], target) if before == known["digest"] else None
+    if grown is None:
+        raise ChangedError("a file has other records")
+    return _Opened(grown, kind, event, known["known"], size, digest)
+
+
+def _load(opened: Sequence[_Opened], scratch: Path, warehouse: Warehouse) -> pl.DataFrame:
+    """Read the files, make the raw relations and keep what the next reading needs."""
+
+    def read(sql: str, kinds: Sequence[str], **values: str) -> Path:
+        raws = [each.raw for kind in kinds for each in opened if each.kind == kind]
+        return _read(warehouse, sql, raws, scratch, **values)
+
     histories = [
-        _read(warehouse, "staging/spotify_extended", extended, scratch, salt=salt),
-        _read(warehouse, "staging/spotify_account", account, scratch),
+        read("staging/spotify_extended", ("extended", "video"), salt=secrets.token_hex(16)),
+        read("staging/spotify_account", ("account", "podcast", "audiobook")),
     ]
-    warehouse.relation("spotify_files", _listing(kinds))
     history = warehouse.connection.read_parquet([str(path) for path in histories], file_row_number=True)
     warehouse.relation("spotify_history", history)
-    warehouse.numbered("spotify_log", _read(warehouse, "staging/spotify_technical", technical, scratch))
-    warehouse.relation("spotify_saved", _read(warehouse, "staging/spotify_library", library, scratch))
-    warehouse.keep("spotify_titles", "staging/spotify_titles")
+    warehouse.numbered("spotify_log", read("staging/spotify_technical", ("technical",)))
+    warehouse.relation("spotify_library", read("staging/spotify_library", ("library",)))
     warehouse.keep("spotify_places", "staging/spotify_places")
+    if not warehouse.frame("staging/spotify_changed").is_empty():
+        raise ChangedError("new records say other things of earlier ones")
+    warehouse.keep("spotify_saved", "staging/spotify_saved")
+    warehouse.keep("spotify_spellings", "staging/spotify_spellings")
+    warehouse.keep("spotify_titles", "staging/spotify_titles")
     warehouse.keep("spotify_platforms", "staging/spotify_platforms")
     _refuse_two_listeners(warehouse)
     records = scratch / "spotify_records.parquet"
@@ -106,13 +197,13 @@ def _load(
     warehouse.keep("raw_tracks", "staging/spotify_tracks")
     warehouse.keep("raw_users", "staging/spotify_users")
     warehouse.keep("raw_errors", "staging/spotify_errors")
-    seen = warehouse.frame("staging/spotify_seen")
-    return {
-        "accounts": len({raw.user_id for raws in kinds.values() for raw in raws}),
-        "files": {kind: len(raws) for kind, raws in sorted(kinds.items()) if raws},
-        **{what: _counts(seen, what) for what in ("plays", "set_apart", "errors", "unused_log_records")},
-        "unused_files": dict(sorted((+unused).items())),
-    }
+    (scratch / KEPT).mkdir()
+    warehouse.write("staging/spotify_listing", scratch / KEPT / "listing.parquet")
+    for name in ("spellings", "saved"):
+        warehouse.connection.table(f"spotify_{name}").write_parquet(
+            str(scratch / KEPT / f"{name}.parquet"), compression="zstd"
+        )
+    return warehouse.frame("staging/spotify_seen")
 
 
 def _kind(raw: RawFile) -> str:
@@ -140,16 +231,14 @@ def _event(raw: RawFile) -> str:
     return ERRORS.get(name.lower(), name)
 
 
-def _listing(kinds: Mapping[str, Sequence[RawFile]]) -> pl.DataFrame:
-    """One row per file read: path, user_id, file, kind, event."""
+def _listing(opened: Sequence[_Opened]) -> pl.DataFrame:
+    """One row per file to read: whose it is, what it holds, and where its new records are."""
     rows = [
-        (str(raw.path), raw.user_id, raw.file, kind, _event(raw) if kind == "technical" else None)
-        for kind, raws in kinds.items()
-        if kind != "library"
-        for raw in raws
-    ]
-    names = ("path", "user_id", "file", "kind", "event")
-    return pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String), orient="row")
+        (each.raw.user_id, each.raw.file, each.kind, each.event, each.known, each.size, each.digest,
+         str(each.raw.path))
+        for each in opened
+    ]  # fmt: skip
+    return pl.DataFrame(rows, schema={**FILES, "path": pl.String}, orient="row")
 
 
 def _read(warehouse: Warehouse, sql: str, raws: Sequence[RawFile], scratch: Path, **values: str) -> Path:
@@ -191,11 +280,10 @@ def _refuse_two_listeners(warehouse: Warehouse) -> None:
     )  # fmt: skip
 
 
-def _counts(seen: pl.DataFrame, what: str) -> dict[str, int]:
-    """Records by detail of one kind of ``staging/spotify_seen``."""
-    return dict(
-        seen.filter(pl.col("what") == what).sort("detail").select("detail", "records").iter_rows()
-    )
+def _counts(seen: pl.DataFrame, what: str, before: Mapping[str, int]) -> dict[str, int]:
+    """Records by detail of one kind of ``staging/spotify_seen``, with those seen before."""
+    new = seen.filter(pl.col("what") == what).select("detail", "records").iter_rows()
+    return dict(sorted((Counter(before) + Counter(dict(new))).items()))
 
 
 def _nothing(settings: Source) -> InputError:

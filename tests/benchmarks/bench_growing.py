@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -58,7 +59,7 @@ def _exports(plays: int, folder: Path) -> tuple[Path, Path]:
         f"{MODULE}from tasks import simulation; simulation.write(Simulation({size}), Path(sys.argv[1]))"
     )
     subprocess.run([sys.executable, "-c", code, str(folder / "world")], check=True)
-    whole, cut = folder / "world" / "export", folder / "cut"
+    whole, cut = folder / "world" / "export", folder / "before" / "export"
     moments = [
         _moment(record)
         for path in whole.rglob("*.json")
@@ -68,12 +69,15 @@ def _exports(plays: int, folder: Path) -> tuple[Path, Path]:
     edge = sorted(moments)[int(len(moments) * (1 - SHARE))]
     for path in whole.rglob("*.json"):
         records = json.loads(path.read_text(encoding="utf-8"))
-        kept = records
-        if isinstance(records, list):
-            kept = [record for record in records if _moment(record) < edge]
         target = cut / path.relative_to(whole)
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(json.dumps(kept), encoding="utf-8")
+        told = isinstance(records, list)
+        kept = [record for record in records if _moment(record) < edge] if told else records
+        if kept == records:
+            shutil.copy(path, target)
+        else:  # as the world writes it: the whole file is this one, grown
+            text = json.dumps(kept, separators=(",", ":"), ensure_ascii=False)
+            target.write_text(text, encoding="utf-8")
     return whole, cut
 
 

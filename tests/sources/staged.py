@@ -17,6 +17,7 @@ from schemas.config import Config, Source, Store
 from schemas.errors import InputError
 from tasks.ingest import ingest
 from tasks.sources import READERS
+from tasks.sources.earlier import NOTHING
 from tasks.warehouse import Warehouse
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -30,7 +31,7 @@ def staged(
     source = Source.model_validate({"kind": kind, "path": path} | settings)
     scratch = Path(tempfile.mkdtemp(dir=place))
     with Warehouse(Store(path=place / "store")) as warehouse:
-        facts = READERS[kind].stage(source, scratch, warehouse)
+        facts = READERS[kind].stage(source, scratch, warehouse, NOTHING)
         frames = {name: warehouse.connection.table(f"raw_{name}").pl() for name in tables.SOURCE_TABLES}
     for name, frame in frames.items():
         assert frame.columns == list(tables.columns(tables.SOURCE_TABLES[name]))

@@ -247,13 +247,13 @@ def test_the_catalogue_names_the_work(tmp_path: Path) -> None:
         written(tmp_path / place / "c", a="name,artist\nx,X\n", b="name,artist\ny,Y\n")
         for place in ("here", "there")
     )
-    without = inputs(configured(tmp_path, source))
-    named = inputs(configured(tmp_path, source, here))
-    assert named == inputs(configured(tmp_path, source, there))
+    without = list(inputs(configured(tmp_path, source)))
+    named = list(inputs(configured(tmp_path, source, here)))
+    assert named == list(inputs(configured(tmp_path, source, there)))
     added = sorted(line.split(" ")[1] for line in named if line not in without)
     assert added == ["catalogue/0/c/a.csv", "catalogue/0/c/b.csv"]
     (there / "a.csv").write_text("name,artist\nx,Z\n", encoding="utf-8")
-    assert named != inputs(configured(tmp_path, source, there))
+    assert named != list(inputs(configured(tmp_path, source, there)))
 
 
 texts = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=12)

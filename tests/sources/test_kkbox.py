@@ -17,6 +17,7 @@ from schemas import tables
 from schemas.config import Source, Store
 from schemas.errors import InputError
 from tasks.sources import kkbox, records
+from tasks.sources.earlier import NOTHING
 from tasks.warehouse import Warehouse
 
 FIXTURE = Path(__file__).parent.parent / "fixtures" / "kkbox"
@@ -36,7 +37,7 @@ def staged(tmp_path: Path) -> Callable[[Path], tuple[dict[str, pl.DataFrame], di
         scratch = tmp_path / "scratch"
         scratch.mkdir(exist_ok=True)
         with Warehouse(Store(path=tmp_path / "store")) as warehouse:
-            facts = kkbox.stage(Source(kind="kkbox", path=(folder,)), scratch, warehouse)
+            facts = kkbox.stage(Source(kind="kkbox", path=(folder,)), scratch, warehouse, NOTHING)
             frames = {
                 name: warehouse.connection.table(f"raw_{name}").pl() for name in tables.SOURCE_TABLES
             }

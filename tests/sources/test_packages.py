@@ -34,7 +34,7 @@ def zipped(path: Path, members: dict[str, str | bytes], method: int = zipfile.ZI
 
 def unpacked(settings: Source, scratch: Path) -> dict[str, str]:
     """The account of each file."""
-    found, _ = unpack(settings, scratch)
+    found, _, _ = unpack(settings, scratch)
     assert all(raw.path.is_file() for raw in found)
     return {raw.file: raw.user_id for raw in found}
 
@@ -106,7 +106,7 @@ def test_archives_inside_of_archives_are_counted_and_not_unpacked(tmp_path: Path
         },
     )  # fmt: skip
     zipped(export / "bob" / "data.zip", {"endsong_0.json": RECORDS, "more.zip": inner})
-    found, unopened = unpack(source(export), tmp_path / "scratch")
+    found, _, unopened = unpack(source(export), tmp_path / "scratch")
     assert sorted(raw.file for raw in found) == [
         "export/alice.zip/MyData/StreamingHistory0.json", "export/bob/data.zip/endsong_0.json"
     ]  # fmt: skip
@@ -116,7 +116,7 @@ def test_archives_inside_of_archives_are_counted_and_not_unpacked(tmp_path: Path
 def test_what_is_unpacked_is_what_was_packed(tmp_path: Path) -> None:
     text = json.dumps([{"n": n} for n in range(300_000)])  # several blocks
     archive = zipped(tmp_path / "a.zip", {"endsong_0.json": text})
-    (raw,), _ = unpack(source(archive), tmp_path / "scratch")
+    (raw,), _, _ = unpack(source(archive), tmp_path / "scratch")
     assert raw.path.read_text() == text
 
 

@@ -18,6 +18,7 @@ from schemas.config import Source, Store
 from schemas.errors import InputError
 from schemas.tables import SOURCE_TABLES, columns
 from tasks.sources import spotify_export
+from tasks.sources.earlier import NOTHING
 from tasks.sources.json_lists import whole
 from tasks.sources.packages import RawFile
 from tasks.warehouse import Warehouse
@@ -87,7 +88,7 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
         def staged(*paths: Path, **settings: Any) -> tuple[Mapping[str, Any], Warehouse]:
             source = Source(kind="spotify_export", path=paths, **settings)
             assert spotify_export.files(source)
-            return spotify_export.stage(source, tmp_path / "scratch", warehouse), warehouse
+            return spotify_export.stage(source, tmp_path / "scratch", warehouse, NOTHING), warehouse
 
         yield staged
 

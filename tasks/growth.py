@@ -1,0 +1,149 @@
+"""Going on from an earlier ingest: what of its plays stands when new ones come.
+
+Plays are in the order of their starts, and where a play comes depends on those that end near it. So all
+plays that start before any that a new one can touch stay as they are, place by place: they are copied.
+The others are put in order again together with the new ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow.parquet as pq
+
+from schemas import tables
+from tasks.sources.earlier import KEPT, NOTHING, Earlier
+from tasks.store import Entry
+
+MERGED = "merged.parquet"  # among what is kept: valid plays that other packages hold too, as read
+TOLD = ("plays", "errors")  # tables whose records are read once
+FUTURE = "in the future"  # why a play is refused that ends after the reading
+MINUTE = 60_000
+
+
+@dataclass(frozen=True)
+class Base:
+    """An earlier ingest's result, or nothing: ``folder`` with plays, errors, quarantine and ``kept``."""
+
+    folder: Path
+    facts: Mapping[str, Any]
+    earlier: Earlier
+
+    @property
+    def plays(self) -> Path:
+        """Its table of plays."""
+        return self.folder / "plays.parquet"
+
+    @property
+    def errors(self) -> Path:
+        """Its table of errors."""
+        return self.folder / "errors.parquet"
+
+    @property
+    def merged(self) -> Path:
+        """Its valid plays that are not in that table."""
+        return self.folder / KEPT / MERGED
+
+    def quarantine(self) -> pl.DataFrame:
+        """Refused records that are not read again."""
+        return pl.read_parquet(self.folder / "quarantine.parquet").filter(pl.col("table").is_in(TOLD))
+
+
+@dataclass(frozen=True)
+class Touched:
+    """What new plays change of earlier ones.
+
+    ``standing``: how many of the first earlier plays stay as they are. ``pieces``: files of the new
+    plays and the other ones, ``valid_plays`` of sql/staging/plays.sql; ``before``: its
+    ``plays_before``. ``merged``: merged plays that stay merged.
+    """
+
+    standing: int
+    pieces: list[Path]
+    before: pl.DataFrame
+    merged: pl.LazyFrame
+
+
+def nothing(scratch: Path) -> Base:
+    """What a first ingest goes on from: empty tables."""
+    folder = scratch / "nothing"
+    (folder / KEPT).mkdir(parents=True)
+    for path, model in (
+        ("plays", tables.Plays), ("errors", tables.Errors), ("quarantine", tables.Quarantine),
+        (f"{KEPT}/merged", tables.Plays),
+    ):  # fmt: skip
+        pl.DataFrame(schema=tables.columns(model)).write_parquet(folder / f"{path}.parquet")
+    return Base(folder, {"read": {}, "clock": "time"}, NOTHING)
+
+
+def base(entries: Iterable[Entry], way: str, files: Mapping[str, Path]) -> Base | None:
+    """The newest entry that read files of these names in the same way, if any.
+
+    ``way`` names how raw files are read (code, settings, listeners left out); ``files`` are paths by
+    their line in the fact ``files``. An entry that refused plays of the future is none: by now they
+    may have happened. Nor is one that left out listeners: what else it left out is not known.
+    """
+    names = {_name(line) for line in files}
+    for entry in entries:
+        facts, known = entry.facts, set(entry.facts["files"])
+        if (
+            facts.get("way") == way
+            and (entry.path / KEPT).is_dir()
+            and {_name(line) for line in known} <= names
+            and not any(FUTURE in row["reason"] for row in facts["refused"])
+            and not any(facts.get("forgotten", {}).values())
+        ):
+            unchanged = frozenset(path for line, path in files.items() if line in known)
+            return Base(entry.path, facts, Earlier(unchanged, entry.path / KEPT, facts["reader"]))
+    return None
+
+
+def _name(line: str) -> str:
+    return line.split(" ", 1)[1]
+
+
+def touched(base: Base, new: list[Path], scratch: Path) -> Touched:
+    """What the new valid plays in these files, all with a clock, change of the base's."""
+    plays, merged = pl.scan_parquet(base.plays), pl.scan_parquet(base.merged)
+    if not new:
+        nothing = {"user_id": pl.String, "plays": pl.Int64, "last_end": pl.Int64}
+        return Touched(rows(base.plays), [], pl.DataFrame(schema=nothing), merged)
+    started, ended = (pl.col(name).dt.epoch("ms") for name in ("started_at", "ended_at"))
+    # as it was read: in the table, a start may have been moved to the end of the play before
+    read = ended - pl.col("ms_played").fill_null(0)
+    first_end = pl.scan_parquet(new).select(ended.min()).collect().item()
+    edge = first_end // MINUTE * MINUTE  # packages are merged by the minute
+    starts = [pl.scan_parquet(new).select(start=started.min())]
+    starts += [each.filter(ended >= edge).select(start=read.min()) for each in (plays, merged)]
+    moment = pl.concat(starts).min().collect().item()
+    settled = ended < edge
+    moved = pl.when(settled).then("started_at").otherwise(read.cast(pl.Datetime("ms", "UTC")))
+    again = [
+        plays.filter(started >= moment).with_columns(started_at=moved, settled=settled),
+        merged.filter(~settled).with_columns(settled=pl.lit(value=False)),
+    ]
+    pieces = [*new]
+    record = sum(map(rows, new))
+    for each in again:
+        pieces.append(scratch / f"again-{len(pieces)}.parquet")
+        numbered = each.with_columns(record=pl.int_range(pl.len()) + record)
+        numbered.sink_parquet(pieces[-1], compression="lz4")
+        record += rows(pieces[-1])
+    before = plays.group_by("user_id").agg(
+        plays=(started < moment).sum().cast(pl.Int64), last_end=ended.filter(settled).max()
+    )
+    return Touched(
+        plays.select((started < moment).sum()).collect().item(),
+        pieces,
+        before.collect(engine="streaming"),
+        merged.filter(settled),
+    )
+
+
+def rows(path: Path) -> int:
+    """Rows of a Parquet file."""
+    return int(pq.read_metadata(path).num_rows)
