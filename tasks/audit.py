@@ -97,15 +97,10 @@ def _sample(features: Path, history: History, settings: config.Audit) -> pl.Data
     drawn = pl.scan_parquet(history.plays).select(pl.struct(identity).hash(settings.seed))
     hashes = drawn.collect().to_series()
     size = int(np.clip(settings.max_rows // max(len(hashes), 1), 3, settings.plays))
-    table = pl.scan_parquet(features)
-    plays = table.select("play").collect()["play"]
-    rows = hashes.gather(plays).arg_sort()[:size].sort()
-    return (
-        table.with_row_index("row")
-        .filter(pl.col("row").is_in(rows.implode()))
-        .drop("row")
-        .collect(engine="streaming")
-    )
+    plays = pl.read_parquet(features, columns=["play"])["play"]
+    sample = plays.gather(hashes.gather(plays).arg_sort()[:size])
+    found = pl.scan_parquet(features).filter(pl.col("play").is_in(sample.implode()))
+    return found.collect(engine="streaming")  # of the other columns, only some pages are decoded
 
 
 def _known(sample: pl.DataFrame, history: History, settings: config.Config) -> dict[int, str]:

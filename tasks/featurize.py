@@ -61,18 +61,9 @@ def write(
     (int64), ``target`` (bool, null where withheld), then Float32 and Categorical features. Rows
     are those of the target whose label is known or asked for, in time order.
     """
-    labels = pl.read_parquet(history.labels[target], columns=["play", "target", "matures_at"])
-    asked = (
-        pl.scan_parquet(history.plays)
-        .select(asked=pl.col("request_id").is_not_null())
-        .with_row_index("play")
-        .filter("asked")
-        .select(pl.col("play").cast(pl.Int64))
-        .collect()["play"]
-    )
-    rows = labels.filter(pl.col("target").is_not_null() | pl.col("play").is_in(asked.implode()))
     with ThreadPoolExecutor(1) as pool:
-        pool.submit(_load)  # a second, during which the engine reads
+        pool.submit(_load)  # a second, during which the engines read
+        rows = _rows(history, target)
         sides = Sides.read(history.users, history.tracks, warehouse)
         events = moments.read(history.plays, sides, history.timezone, warehouse)
     everything = rows.height == events.rows
@@ -266,6 +257,20 @@ def _evaluate(
             )
             texts.append(categories[feature.name].gather(codes.replace(-1, None)).alias(feature.name))
     return values.with_columns(texts).select(feature.name for feature in features)
+
+
+def _rows(history: History, target: str) -> pl.DataFrame:
+    """The labels (play, target, matures_at) that are known or asked for."""
+    labels = pl.read_parquet(history.labels[target], columns=["play", "target", "matures_at"])
+    asked = (
+        pl.scan_parquet(history.plays)
+        .select(asked=pl.col("request_id").is_not_null())
+        .with_row_index("play")
+        .filter("asked")
+        .select(pl.col("play").cast(pl.Int64))
+        .collect()["play"]
+    )
+    return labels.filter(pl.col("target").is_not_null() | pl.col("play").is_in(asked.implode()))
 
 
 def _load() -> None:

@@ -129,8 +129,9 @@ class Sweep:
         newest = tick[-1] if len(tick) else np.iinfo(np.int64).min
         events = slice(self.seen, max(self.seen, self._until(newest)))
         columns: dict[str, Array] = {}
+        event = self._event(events)
         for work in self.works:
-            columns.update(self._answer(work, probe, tick, events))
+            columns.update(self._answer(work, probe, tick, events, event))
         unknown = codes.unknown(self.probes, rows)
         if unknown is not None:
             for column in columns.values():
@@ -144,11 +145,13 @@ class Sweep:
     def _event(self, events: slice) -> Array:
         return self.codes.of_moments(self.stream.moments, self.stream.at(events))
 
-    def _answer(self, work: _Work, probe: Array, tick: Array, events: slice) -> dict[str, Array]:
+    def _answer(
+        self, work: _Work, probe: Array, tick: Array, events: slice, event: Array
+    ) -> dict[str, Array]:
         from tasks import asof
 
         stream, state, size = self.stream, work.state, work.size
-        event, visible = self._event(events), stream.visible[events]
+        visible = stream.visible[events]
         by = self.codes.by
         if work.kernel == "count":
             gone = slice(0, 0)

@@ -1,15 +1,29 @@
 -- Grain: one play of `sample` (column play): how many records came before its start and a hash of
 -- them, whatever their order: of plays with all that is told of their tracks and users, of errors,
 -- and of the play itself. Where a play lies in the raw files does not count.
-with facts as (
+with told_tracks as (
+    select
+        track_id,
+        hash(tracks) as told
+    from tracks
+),
+
+told_users as (
+    select
+        user_id,
+        hash(users) as told
+    from users
+),
+
+facts as (
     select
         plays.file_row_number as row,
         plays.started_at,
         plays.seq,
-        hash(plays, tracks, users)::hugeint as told
+        hash(plays, told_tracks.told, told_users.told)::hugeint as told
     from (select * exclude (file, position) from numbered_plays) as plays
-    left join tracks on plays.track_id = tracks.track_id
-    left join users on plays.user_id = users.user_id
+    left join told_tracks on plays.track_id = told_tracks.track_id
+    left join told_users on plays.user_id = told_users.user_id
 ),
 
 moments as (

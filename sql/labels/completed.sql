@@ -1,24 +1,17 @@
 -- One row per play: was it heard out? Null where nothing tells.
 -- Order of trust: the source's skipped flag; how the play ended; the share of the track's length,
 -- which is the catalogue's, or else the longest play of at least 30 s that had ended before.
-with told as (
+-- Tracks and lengths are looked up for the plays of which the source tells nothing; often there are none.
+with untold as (
     select
         plays.file_row_number as play,
-        plays.user_id,
-        plays.seq,
         plays.track_id,
         plays.started_at,
-        plays.ended_at,
         plays.ms_played,
-        nullif(tracks.duration_ms, 0) as duration_ms,
-        plays.skipped is null and plays.reason_end is null as untold,
-        case
-            when plays.skipped is not null then not plays.skipped
-            when plays.reason_end = 'trackdone' then true
-            when plays.reason_end in ('fwdbtn', 'backbtn', 'endplay', 'clickrow', 'nextbtn') then false
-        end as target
+        nullif(tracks.duration_ms, 0) as duration_ms
     from plays
     left join tracks on plays.track_id = tracks.track_id
+    where plays.skipped is null and plays.reason_end is null
 ),
 
 heard as (
@@ -27,7 +20,7 @@ heard as (
         ended_at,
         max(ms_played) as ms_played
     from plays
-    where ms_played >= 30000 and exists (select 1 from told where untold and duration_ms is null)
+    where ms_played >= 30000 and exists (select 1 from untold where duration_ms is null)
     group by track_id, ended_at
 ),
 
@@ -41,23 +34,27 @@ lengths as (
 
 measured as (
     select
-        told.play,
-        told.ms_played >= $completed_share * coalesce(told.duration_ms, lengths.longest) as target
-    from told
-    asof left join lengths on told.track_id = lengths.track_id and told.started_at >= lengths.ended_at
-    where told.untold
+        untold.play,
+        untold.ms_played >= $completed_share * coalesce(untold.duration_ms, lengths.longest) as target
+    from untold
+    asof left join lengths on untold.track_id = lengths.track_id and untold.started_at >= lengths.ended_at
 ),
 
 labels as (
     select
-        told.play,
-        told.user_id,
-        told.seq,
-        case when told.untold then measured.target else told.target end as target,
-        greatest(epoch_ms(told.ended_at), epoch_ms(told.started_at) + 1) as matures_at
-    from told
-    left join measured on told.play = measured.play
-    order by told.play
+        plays.file_row_number as play,
+        plays.user_id,
+        plays.seq,
+        case
+            when plays.skipped is not null then not plays.skipped
+            when plays.reason_end is null then measured.target
+            when plays.reason_end = 'trackdone' then true
+            when plays.reason_end in ('fwdbtn', 'backbtn', 'endplay', 'clickrow', 'nextbtn') then false
+        end as target,
+        greatest(epoch_ms(plays.ended_at), epoch_ms(plays.started_at) + 1) as matures_at
+    from plays
+    left join measured on plays.file_row_number = measured.play
+    order by play
 )
 
 select * from labels

@@ -33,6 +33,9 @@ def write(
     ``tables.PLAYLIST``. Everything is written beside and renamed at the end. Raises ``InputError``
     where the folder cannot be written.
     """
+    from tasks.report import rendering
+
+    rendering.start()  # meanwhile, all else is imported
     import pyarrow.parquet as pq
 
     from tasks.report import compared, dashboard, figures, page, results, tables
@@ -61,6 +64,8 @@ def write(
     sentence = verdict(report)
     ranked = None if playlist is None else playlist.height
     with staged(folder) as scratch:
+        tables.write_tables(report, sentence, playlist, scratch)
+        tables.write_scored(scored, scratch / "scored_samples.csv")  # while the last are drawn
         write_figures(scratch, drawn)
         write_text(
             scratch / "figures/dashboard.html", dashboard.dashboard(report, sentence, drawn, missing)
@@ -68,8 +73,6 @@ def write(
         write_text(scratch / "visualization_summary.md", page.figures_page(drawn, missing))
         write_text(scratch / "RESULTS.md", results.results(report, sentence, missing, ranked))
         write_text(scratch / "resume_project_summary.md", results.summary(report, sentence))
-        tables.write_tables(report, sentence, playlist, scratch)
-        tables.write_scored(scored, scratch / "scored_samples.csv")
         files = relative(scratch)
         for name in FIGURES:  # one that an earlier run drew and this one could not is no longer true
             if name not in found:

@@ -1,19 +1,21 @@
 """How every figure looks: palette, theme, and the few shapes that all figures are made of.
 
 A shape takes a tiny frame and gives an Altair chart; ``svg`` renders it, offline and to the same
-bytes for the same input.
+bytes for the same input, while the next is made.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
 import polars as pl
-import vl_convert
+
+from tasks.report import rendering
 
 INK, MUTED, GRID, PAPER = "#1f2937", "#6b7280", "#e5e7eb", "#ffffff"
 ACCENT, POSITIVE, NEGATIVE = "#4f46e5", "#0284c7", "#ea580c"
@@ -31,7 +33,6 @@ OTHER_COLOURS = ("#be185d", "#0369a1", "#65a30d", "#7c3aed")
 WIDTH, HEIGHT = 450, 270
 NARROW = 310  # of charts with names at the left and numbers at the right
 FONT = "Liberation Sans, Arial, Helvetica, sans-serif"
-VEGALITE = "6.4"
 Z95 = 1.959964
 _TEXT = {
     "labelFont": FONT, "titleFont": FONT, "labelColor": MUTED, "titleColor": INK,
@@ -65,26 +66,30 @@ _CONFIG: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawn figure: ``name`` is its file's stem, ``shows`` one line, ``notice`` the number in it."""
+    """A figure: ``name`` is its file's stem, ``shows`` one line, ``notice`` the number in it."""
 
     name: str
     title: str
     shows: str
     notice: str
-    svg: str
+    drawing: Future[str]
+
+    @property
+    def svg(self) -> str:
+        """The drawing, as soon as it is there."""
+        return self.drawing.result()
 
 
 def figure(name: str, title: str, shows: str, notice: str, chart: Any) -> Figure:
-    """Draw ``chart`` under ``title``; ``notice`` becomes its subtitle."""
-    heading = alt.TitleParams(title, subtitle=notice)
-    return Figure(name, title, shows, notice, svg(name, chart.properties(title=heading)))
+    """Begin to draw ``chart`` under ``title``; ``notice`` becomes its subtitle."""
+    # its parts have been validated when they were made: again takes as long as all else here
+    spec = chart.properties(title=alt.TitleParams(title, subtitle=notice)).to_dict(validate=False)
+    return Figure(name, title, shows, notice, rendering.beside(svg, name, spec | {"config": _CONFIG}))
 
 
-def svg(name: str, chart: Any) -> str:
+def svg(name: str, spec: dict[str, Any]) -> str:
     """The chart as SVG with text as text; ids are named after the figure, not after the process."""
-    spec = chart.to_dict()
-    spec["config"] = _CONFIG
-    text = str(vl_convert.vegalite_to_svg(spec, vl_version=VEGALITE))
+    text = rendering.vega(spec)
     ids = dict.fromkeys(re.findall(r'\bid="([^"]+)"', text))
     for place, old in enumerate(ids):
         new = f"{name}-{place}"

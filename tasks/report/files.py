@@ -47,24 +47,32 @@ def staged(folder: Path) -> Iterator[Path]:
     written, or the disk is full.
     """
     scratch: Path | None = None
+    with writing(folder):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for left in folder.glob(".encore-*"):  # by a killed run
+                if not in_use(left):
+                    shutil.rmtree(left, ignore_errors=True)
+            scratch = Path(tempfile.mkdtemp(prefix=f".encore-{os.getpid()}-", dir=folder))
+            yield scratch
+            for path in relative(scratch):
+                (folder / path).parent.mkdir(parents=True, exist_ok=True)
+                (scratch / path).replace(folder / path)
+        finally:
+            if scratch is not None:
+                shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """While ``folder`` is written: ``InputError`` where it cannot be, or the disk is full."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for left in folder.glob(".encore-*"):  # by a killed run
-            if not in_use(left):
-                shutil.rmtree(left, ignore_errors=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".encore-{os.getpid()}-", dir=folder))
-        yield scratch
-        for path in relative(scratch):
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            (scratch / path).replace(folder / path)
+        yield
     except OSError as error:
         raise InputError(
             "cannot write the report", file=folder, found=error.strerror or error,
             do="choose another output.dir or free the disk",
         ) from error  # fmt: skip
-    finally:
-        if scratch is not None:
-            shutil.rmtree(scratch, ignore_errors=True)
 
 
 def relative(folder: Path) -> list[Path]:
