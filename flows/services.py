@@ -23,7 +23,6 @@ from schemas.errors import InputError
 from tasks.commands import OPT_OUT, PREFECT_HOME
 
 NAMES = {"prefect": "Prefect's server", "mlflow": "MLflow's server", "worker": "the worker"}
-WORKER = "encore"
 LEASES = "prefect.server.concurrency.lease_storage.filesystem"
 
 
@@ -69,7 +68,7 @@ def services(config: Config) -> dict[str, Service]:
     if ours.mlflow_allowed_hosts:
         tracking["MLFLOW_SERVER_ALLOWED_HOSTS"] = ",".join(ours.mlflow_allowed_hosts)
     listen = ("--host", ours.host, "--port")
-    pool = ("--pool", ours.work_pool, "--type", "process", "--name", WORKER, "--limit", str(ours.runs))
+    pool = ("--pool", ours.work_pool, "--type", "process", "--name", worker(), "--limit", str(ours.runs))
     commands: dict[str, tuple[tuple[str, ...], Mapping[str, str]]] = {
         "prefect": (("prefect", "server", "start", *listen, str(ours.prefect_port)), prefect),
         "mlflow": (("mlflow", "server", *listen, str(ours.mlflow_port), "--workers", "1"), tracking),
@@ -102,12 +101,17 @@ def free(config: Config) -> None:
                 ) from error  # fmt: skip
 
 
+def worker() -> str:
+    """The worker's name, which Prefect notes on each run that it takes: whose machine that is."""
+    return f"encore-{socket.gethostname()}"
+
+
 def works(config: Config, since: datetime) -> bool:
     """Whether the worker has reported to Prefect's server since then."""
     path = f"/api/work_pools/{config.services.work_pool}/workers/filter"
     return any(
-        worker["name"] == WORKER and datetime.fromisoformat(worker["last_heartbeat_time"]) >= since
-        for worker in asked(addresses(config)["Prefect"], "POST", path) or ()
+        each["name"] == worker() and datetime.fromisoformat(each["last_heartbeat_time"]) >= since
+        for each in asked(addresses(config)["Prefect"], "POST", path) or ()
     )
 
 

@@ -216,7 +216,6 @@ def _launch(service: Service, begun: dict[str, subprocess.Popen[bytes]]) -> None
 def _watch(config: Config, begun: dict[str, subprocess.Popen[bytes]], asked: threading.Event) -> None:
     """Until asked to stop: start again what ended, and tell of runs that died without a word."""
     ours, wanted, server = config.services, services(config), addresses(config)["Prefect"]
-    pool = ours.work_pool if ours.host in lost.LOOPBACK else None
     ends: dict[str, list[float]] = {name: [] for name in wanted}
     since, looked = datetime.now(UTC), 0.0
     while not asked.wait(PAUSE * 5):
@@ -234,7 +233,7 @@ def _watch(config: Config, begun: dict[str, subprocess.Popen[bytes]], asked: thr
                 stop({process.pid: ""}, PAUSE)
             _launch(wanted[name], begun)
         if now > looked + LOOK:
-            for run in lost.crash(f"{server}/api", pool, since):
+            for run in lost.crash(f"{server}/api", ours, since):
                 print(f"{run}: {lost.TOLD}", flush=True)
             looked = now
 

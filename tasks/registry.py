@@ -118,10 +118,12 @@ class Registry:
             for name, (digest, source) in training.datasets.items():
                 mlflow.log_input(_dataset(name, digest, source), context="training")
             uris = {child.name: self._child(training, child) for child in training.children}
-        version = self._register(training, uris[training.candidate], parent.info.run_id)
+        tags = {**training.version_tags, KEY: training.key}
+        uri, run_id = uris[training.candidate], parent.info.run_id
+        version = self._make_version(training.model, uri, run_id, tags)
         self.client.set_registered_model_alias(training.model, "challenger", str(version.number))
-        self.client.set_tag(parent.info.run_id, COMPLETE, str(version.number))
-        return parent.info.run_id, version
+        self.client.set_tag(run_id, COMPLETE, str(version.number))
+        return run_id, version
 
     def _child(self, training: Training, child: Child) -> str:
         mlflow = self._mlflow
@@ -132,8 +134,10 @@ class Registry:
             tags=tracking_runs.tags(training.key) | {"encore.ranker": child.name},
         ):
             mlflow.log_params(dict(child.parameters))
-            mlflow.log_metrics(_finite(child.metrics))
-            return self._log_model(child.folder, child.columns, child.name)
+            uri = self._log_model(child.folder, child.columns, child.name)
+            # the run's and its model's at once: of what a run has before, MLflow copies one by one
+            mlflow.log_metrics(_finite(child.metrics), model_id=uri.removeprefix("models:/"))
+            return uri
 
     def _log_model(self, folder: Path, columns: tuple[Column, ...], name: str) -> str:
         import pandas as pd
@@ -159,11 +163,6 @@ class Registry:
         )
         return str(info.model_uri)
 
-    def _register(self, training: Training, uri: str, run_id: str) -> Version:
-        return self._make_version(
-            training.model, uri, run_id, {**training.version_tags, KEY: training.key}
-        )
-
     def _make_version(self, name: str, uri: str, run_id: str, tags: Mapping[str, str]) -> Version:
         from mlflow.exceptions import MlflowException
 
@@ -177,11 +176,20 @@ class Registry:
     def _version_of(self, name: str, uri: str, run_id: str, tags: Mapping[str, str]) -> Version:
         """A version of the model logged at ``models:/<id>``; a server wants the id by itself too."""
         model = uri.removeprefix("models:/")
-        return _version(
-            self.client.create_model_version(
-                name, source=uri, run_id=run_id, tags=dict(tags), model_id=model
-            )
+        tracking_runs.settle(self.client, self._experiment, tags[KEY], run_id)
+        made = self.client.create_model_version(
+            name, source=uri, run_id=run_id, tags=dict(tags), model_id=model
         )
+        return self._only(_version(made))
+
+    def _only(self, version: Version) -> Version:
+        """This version, without twins: a server killed before it answers has made one, and is asked
+        for it again."""
+        for found in self._versions(version.name):
+            same = (found.run_id, found.tags.get(KEY)) == (version.run_id, version.tags[KEY])
+            if same and found.number != version.number:
+                self.client.delete_model_version(found.name, str(found.number))
+        return version
 
     def publish(
         self, training: Training, child: Child, evaluated: Version, tags: Mapping[str, str]
@@ -190,7 +198,7 @@ class Registry:
         with using(self._settings):
             for found in self._versions(training.model):
                 if found.tags.get(KEY) == training.key and "evaluated_version" in found.tags:
-                    return found
+                    return self._only(found)
             for run in self._runs(training.key):
                 if REFIT in run.data.tags:  # of a killed run: no version came of it
                     tracking_runs.remove(self.client, self._experiment, run)
@@ -227,7 +235,7 @@ class Registry:
             for found in self._versions(name):
                 if found.tags.get(KEY) == key:
                     self.client.set_registered_model_alias(name, "champion", str(found.number))
-                    return found
+                    return self._only(found)
             uri = self._log_recommender(folder, ranker.run_id)
             version = self._make_version(name, uri, ranker.run_id, {**tags, KEY: key})
             self.client.set_registered_model_alias(name, "champion", str(version.number))
@@ -237,13 +245,8 @@ class Registry:
         from mlflow.models import ModelSignature
         from mlflow.types import ColSpec, Schema
 
-        asked = Schema(
-            [
-                ColSpec("string", "user_id"),
-                ColSpec("long", "k", required=False),
-                ColSpec("string", "heard", required=False),
-            ]
-        )
+        given = (("string", "user_id", True), ("long", "k", False), ("string", "heard", False))
+        asked = Schema([ColSpec(kind, name, required=needed) for kind, name, needed in given])
         key = self.client.get_run(run_id).data.tags[KEY]
         with self._mlflow.start_run(run_id=run_id, tags=tracking_runs.tags(key)):
             info = self._mlflow.pyfunc.log_model(

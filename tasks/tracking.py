@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from schemas.config import Config
@@ -14,6 +15,8 @@ from tasks.registry import Child, Registry, Training, Version
 from tasks.stages import recipe
 from tasks.store import Entry
 from tasks.tracking_store import using
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def described(
@@ -26,7 +29,7 @@ def described(
 ) -> Training:
     """Everything the registry keeps of a training; its key names inputs, settings and code."""
     candidate = config.models.champion_candidate
-    windows = features.facts["windows"]
+    windows, clock = features.facts["windows"], features.facts["clock"]
     return Training(
         key=_key(config, evaluation),
         name=f"train {config.dataset} {config.labels.target}",
@@ -42,9 +45,9 @@ def described(
             "features": len(features.facts["names"]),
             "audited_plays": audit.facts["plays"],
             "audit_mismatches": audit.facts["mismatches"],
-            **{f"window_{name}": value for name, value in windows.items()},
+            **{f"window_{name}": moment(edge, clock) for name, edge in windows.items()},
             # the candidate's, so that comparing two trainings shows what was changed
-            **_flat({name: v for name, v in recipe(config, candidate).items() if name != "ranker"}),
+            **flat({name: v for name, v in recipe(config, candidate).items() if name != "ranker"}),
         },
         configuration=shareable(config),
         metrics=_metrics(evaluation, candidate),
@@ -55,7 +58,7 @@ def described(
         children=[_child(config, name, entry, features, evaluation) for name, entry in models.items()],
         version_tags={
             "recipe": json.dumps(recipe(config, candidate), sort_keys=True),
-            "clock": features.facts["clock"],
+            "clock": clock,
             "trained_until": str(windows["cutoff"]),
             "dataset": config.dataset,
         },
@@ -71,7 +74,7 @@ def shareable(config: Config) -> dict[str, Any]:
 
 def published_child(config: Config, features: Entry, refit: Entry) -> Child:
     """The refit on all data, as the registry keeps it."""
-    facts = _flat({name: value for name, value in refit.facts.items() if name != "seconds"})
+    facts = flat({name: value for name, value in refit.facts.items() if name != "seconds"})
     columns = training.columns(features.tables["features"].path, features.facts["clock"])
     return Child(config.models.champion_candidate, refit.path, columns, facts, {})
 
@@ -136,7 +139,7 @@ def _child(config: Config, name: str, entry: Entry, features: Entry, evaluation:
         name=name,
         folder=entry.path,
         columns=training.columns(features.tables["features"].path, features.facts["clock"]),
-        parameters=_flat(
+        parameters=flat(
             {**recipe(config, name), **{k: v for k, v in entry.facts.items() if k != "seconds"}}
         ),
         metrics={**_metrics(evaluation, name), "seconds": entry.facts["seconds"]},
@@ -160,11 +163,26 @@ def _metrics(evaluation: Entry, model: str) -> dict[str, float]:
     return told | ({"achieved_share": share[0]} if share else {})
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as parameters of a run: their names joined by dots."""
+    told: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{name}.")
+            told |= flat(value, f"{prefix}{name}.")
         else:
-            flat[f"{prefix}{name}"] = value
-    return flat
+            told[f"{prefix}{name}"] = value
+    return told
+
+
+def moment(tick: int, clock: str) -> str:
+    """A tick as a parameter of a run, for people: a time in UTC, the row's number without a clock."""
+    if clock == "order":
+        return str(tick)
+    return (EPOCH + timedelta(milliseconds=tick)).isoformat().replace("+00:00", "Z")
+
+
+def tick(told: str) -> int:
+    """What ``moment`` was given; also of earlier runs, which have milliseconds since 1970."""
+    if told.isdecimal():
+        return int(told)
+    return (datetime.fromisoformat(told) - EPOCH) // timedelta(milliseconds=1)

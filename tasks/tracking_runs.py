@@ -50,6 +50,22 @@ def clear(client: Any, experiment: str) -> None:
                 remove(client, experiment, run)
 
 
+def settle(client: Any, experiment: str, key: str, run_id: str) -> None:
+    """Remove what was begun twice, once this training's runs and models are all written.
+
+    A server that was killed before it answered is asked again, and then has a run that nobody ends,
+    or a model that nobody writes. ``run_id`` is a run that has further models, of any training.
+    """
+    runs = of(client, experiment, key)
+    for run in runs:
+        if run.info.status == "RUNNING" and _lives(run):
+            remove(client, experiment, run)
+    ids = ", ".join(f"'{each}'" for each in {run_id, *(run.info.run_id for run in runs)})
+    for model in client.search_logged_models([experiment], filter_string=f"source_run_id IN ({ids})"):
+        if str(model.status).endswith("PENDING"):
+            client.delete_logged_model(model.model_id)
+
+
 def _lives(run: Any) -> bool:
     machine, _, pid = run.data.tags.get(PROCESS, "").rpartition(":")
     return machine != socket.gethostname() or lives(int(pid))

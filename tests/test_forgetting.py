@@ -23,6 +23,7 @@ from tasks.forgetting.removal import forget
 from tasks.registry import Registry
 from tasks.store import Entry
 from tasks.two_stage import playlists
+from tasks.two_stage.published import exchanged
 from tests.made import training
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -178,8 +179,10 @@ def test_nothing_of_them_is_left_and_everything_of_others_is(
     done = forget(place, datetime.now(UTC))
 
     mine = [f"playlists/{ANN}.m3u8", "notes.txt"]
-    assert sorted(holding(place.output.dir, ANN)) == sorted([*mine, "recommendations.csv",
-        "recommendations.parquet", "backtest/mistakes.csv"])  # fmt: skip  # an artist is called so
+    (shown,) = (place.output.dir / ".recommendations").glob(".encore-*")  # and no former set
+    lists = ("recommendations.csv", "recommendations.parquet")  # an artist is called so
+    assert sorted(holding(place.output.dir, ANN)) == sorted([*mine, "backtest/mistakes.csv", *lists,
+        *(f"{shown.relative_to(place.output.dir)}/{name}" for name in lists)])  # fmt: skip
     assert not holding(place.store.path, ANN)
     assert not holding(tmp_path / "mlflow", ANN)
     out = place.output.dir
@@ -325,3 +328,15 @@ def test_broken_tombstones_stop_an_ingest(place: Config) -> None:
     (place.store.path / "forgotten.json").write_text('{"salt": "x", "list')
     with pytest.raises(InputError, match="tombstones"):
         ingested(place)
+
+
+def test_who_was_in_the_lists_before_is_in_none_that_is_kept(tmp_path: Path) -> None:
+    for users in ([ANN, BOB], [BOB]):
+        with exchanged(tmp_path) as scratch:
+            pl.DataFrame({"user_id": users}).write_parquet(scratch / "recommendations.parquet")
+    assert holding(tmp_path, ANN)
+    assert published.holds(tmp_path, (ANN,))
+    told = published.clean(tmp_path, (ANN,), datetime.now(UTC))
+    assert (told.rewritten, told.left) == ([], [])
+    assert not holding(tmp_path, ANN)
+    assert pl.read_parquet(tmp_path / "recommendations.parquet")["user_id"].to_list() == [BOB]

@@ -16,12 +16,14 @@ from hypothesis import strategies as st
 from schemas.config import Config
 from schemas.errors import InputError
 from schemas.monitoring import Monitor
+from tasks import tracking
 from tasks.metrics.binary import Interval
 from tasks.metrics.bootstrap import drawn
 from tasks.metrics.drift import Drift, codes, counted, drift, learned, stability
 from tasks.metrics.recalibration import calibration, difference, entropy
 from tasks.monitoring import scores
 from tasks.monitoring.features import grade
+from tasks.monitoring.model import holdout
 from tasks.monitoring.verdict import NO_REASON, PAYS, TOO_LITTLE, of_lists, reasons, verdict
 from tasks.monitoring.windows import DAY, stretches, unseen
 from tasks.registry import Version
@@ -322,6 +324,24 @@ def test_probabilities_are_compared_with_the_holdout_before_the_newest_stretch()
     assert unseen(cut, ticks, (385 * DAY, 400 * DAY), Monitor(min_rows=121)) is None
 
 
+@pytest.mark.parametrize(
+    ("tick", "clock", "told"),
+    [
+        (1_700_000_000_000, "time", "2023-11-14T22:13:20Z"),
+        (1_700_000_000_001, "time", "2023-11-14T22:13:20.001000Z"),
+        (0, "time", "1970-01-01T00:00:00Z"),
+        (7_377_418, "order", "7377418"),
+    ],
+)
+def test_a_runs_windows_are_times_for_people_and_read_back(tick: int, clock: str, told: str) -> None:
+    assert tracking.moment(tick, clock) == told
+    assert tracking.tick(told) == tick
+    earlier = SimpleNamespace(params={"window_cutoff": str(tick), "window_end": str(tick + 5)})
+    assert holdout(earlier) == (tick, tick + 5)  # as runs had them before
+    shown = {"window_cutoff": told, "window_end": tracking.moment(tick + 5, clock)}
+    assert holdout(SimpleNamespace(params=shown)) == (tick, tick + 5)
+
+
 @pytest.mark.parametrize(("shift", "wanted"), [(0.0, "none"), (1.5, "strong")])
 def test_a_shift_of_the_probabilities_is_found(
     shift: float, wanted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -334,7 +354,8 @@ def test_a_shift_of_the_probabilities_is_found(
     table = pl.DataFrame({"user": np.arange(ticks.size) % 50, "tick": ticks, "x": x})
     table.write_parquet(tmp_path / "features.parquet")
     evaluated = Version("m", 3, "run", {})
-    run = SimpleNamespace(params={"window_cutoff": str(100 * DAY), "window_end": str(170 * DAY)})
+    edges = {name: tracking.moment(day * DAY, "time") for name, day in (("cutoff", 100), ("end", 170))}
+    run = SimpleNamespace(params={f"window_{name}": edge for name, edge in edges.items()})
     model = SimpleNamespace(score=lambda rows: 1 / (1 + np.exp(-rows["x"].to_numpy())))
     monkeypatch.setattr(scores, "Registry", lambda _: SimpleNamespace(ranker=lambda *_: tmp_path))
     monkeypatch.setattr(scores, "behind", lambda *_: (evaluated, run))

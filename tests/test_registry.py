@@ -44,6 +44,10 @@ def test_what_is_recorded_is_found_again_and_not_made_twice(settings: Tracking, 
     assert registry.version(version.name, "challenger") == registry.version(version.name, "1")
     parent = registry.client.get_run(run_id)
     assert parent.data.metrics == {"holdout_auc": 0.5}  # what is not finite is left out
+    (model,) = logged(registry)
+    of_child = registry.client.get_run(model.source_run_id).data
+    assert {each.key: each.value for each in model.metrics} == of_child.metrics != {}
+    assert model.params == of_child.params != {}
     assert parent.inputs is not None
     assert [each.dataset.digest for each in parent.inputs.dataset_inputs] == ["d" * 32]
     assert Registry(settings).record(told) == (run_id, registry.version(version.name, "1"))
@@ -63,7 +67,7 @@ def test_what_is_recorded_is_found_again_and_not_made_twice(settings: Tracking, 
 
 
 @pytest.mark.parametrize(
-    "place", ["_log_model", "_register", "client.set_registered_model_alias", "client.set_tag"]
+    "place", ["_log_model", "_make_version", "client.set_registered_model_alias", "client.set_tag"]
 )
 def test_what_a_killed_run_left_half_done_is_removed(
     settings: Tracking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
@@ -119,6 +123,64 @@ def test_a_half_done_refit_is_removed(
     assert registry.publish(told, told.children[0], version, {}) == made
     assert len(active(registry)) == 3
     assert len(logged(registry)) == 2
+
+
+def asked_twice(registry: Registry, name: str, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The server dies after each of these calls, before it answers, and is asked once more."""
+    once, made = getattr(registry.client, name), []
+
+    def twice(*arguments: Any, **named: Any) -> Any:
+        made.append(once(*arguments, **named))
+        return once(*arguments, **named)
+
+    # what MLflow's own functions ask goes through other clients
+    monkeypatch.setattr(type(registry.client), name, lambda _, *a, **named: twice(*a, **named))
+    return made
+
+
+@pytest.mark.parametrize("call", ["create_model_version", "create_run", "_create_logged_model"])
+def test_what_a_dying_server_did_without_an_answer_is_there_once(
+    settings: Tracking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    told, registry = training("k1", tmp_path / "model"), Registry(settings)
+    made = asked_twice(registry, call, monkeypatch)
+    run_id, evaluated = registry.record(told)
+    published = registry.publish(told, told.children[0], evaluated, {})
+    assert len(made) == {"create_model_version": 2, "create_run": 3, "_create_logged_model": 2}[call]
+    assert {each.number for each in registry._versions(told.model)} == {
+        evaluated.number, published.number,
+    }  # fmt: skip
+    runs = active(registry)
+    assert [run.info.status for run in runs] == ["FINISHED"] * 3
+    assert {str(each.status) for each in logged(registry)} == {"READY"}
+    assert len(logged(registry)) == 2
+    # and nothing is done when they are asked for again
+    again, version = Registry(settings).record(told)
+    assert (again, version.number) == (run_id, evaluated.number)
+    assert registry.publish(told, told.children[0], evaluated, {}) == published
+    assert len(active(registry)) == 3
+
+
+def test_a_twin_version_is_removed_after_a_kill_as_well(
+    settings: Tracking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told, broken = training("k1", tmp_path / "model"), Registry(settings)
+    _, evaluated = broken.record(told)
+
+    def killed(version: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        asked_twice(broken, "create_model_version", patched)
+        patched.setattr(broken, "_only", killed)
+        with pytest.raises(KeyboardInterrupt):
+            broken.publish(told, told.children[0], evaluated, {})
+    registry = Registry(settings)
+    assert len(registry._versions(told.model)) == 3
+    published = registry.publish(told, told.children[0], evaluated, {})
+    assert len(registry._versions(told.model)) == 2
+    assert registry.publish(told, told.children[0], evaluated, {}) == published
+    assert len(active(registry)) == 3
 
 
 @pytest.fixture

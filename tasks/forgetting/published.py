@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+import shutil
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,14 +15,12 @@ import polars as pl
 from tasks.forgetting.tombstones import INSTEAD
 from tasks.store import content_digest
 from tasks.two_stage import playlists
+from tasks.two_stage.published import FILES, PLACE, exchanged, others, there
 
 LISTENER = ("user_id", "user")  # what the columns with ids of listeners are called
 # Tables with rows by listener: those of others stay.
-TABLES = (
-    "recommendations.parquet", "recommendations.csv", "scored_samples.csv", "top_resume_playlist.csv",
-    "mistakes.csv",
-)  # fmt: skip
-LINEAGE = "recommendations.json"
+TABLES = ("scored_samples.csv", "top_resume_playlist.csv", "mistakes.csv")
+*LISTS, LINEAGE = FILES
 # Reports, computed with everybody: of one listener among few, an average tells nearly as much.
 REPORTS = (
     "RESULTS.md", "feature_importance.csv", "model_comparison.csv", "model_comparison.json",
@@ -61,8 +60,8 @@ class Cleaned:
 
 def holds(folder: Path, ids: Sequence[str]) -> bool:
     """Whether a published table or playlist is about one of these listeners."""
-    for place in _places(folder):
-        if any(_rows(place / name, ids) for name in TABLES):
+    for place in _everywhere(folder):
+        if any(_rows(place / name, ids) for name in (*TABLES, *LISTS)):
             return True
         if any(path.is_file() for path in _playlists(place, ids)):
             return True
@@ -73,7 +72,8 @@ def clean(folder: Path, ids: Sequence[str], at: datetime) -> Cleaned:
     """Take their rows out of tables, remove their playlists, and reports written before ``at``.
 
     A report that was written later, and knows nothing of them, stays, unless it names them. Tables
-    are written beside and renamed. Raises ``ValueError`` where a file of Encore's names them still.
+    are written beside and renamed, the lists as one set. Raises ``ValueError`` where a file of
+    Encore's names them still.
     """
     rewritten, removed = [], []
     for place in _places(folder):
@@ -82,10 +82,13 @@ def clean(folder: Path, ids: Sequence[str], at: datetime) -> Cleaned:
             if _rows(place / name, ids):
                 _without(place / name, ids)
                 rewritten.append(str(inner / name))
-        _correct_lineage(place, ids)
+        lists = [name for name in LISTS if _rows(place / name, ids)]
+        rewritten += [str(inner / name) for name in lists]
         own = [path for path in _playlists(place, ids) if path.is_file()]
-        for path in own:
-            path.unlink()
+        if lists or own or ((place / LINEAGE).is_file() and _named(place / LINEAGE, ids)):
+            _exchange(place, ids, {path.relative_to(place) for path in own})
+        for former in others(place):
+            shutil.rmtree(former, ignore_errors=True)
         if own:
             removed.append(f"{inner / playlists.FOLDER}: {len(own)} files")
         for path in _reports(place):
@@ -93,7 +96,7 @@ def clean(folder: Path, ids: Sequence[str], at: datetime) -> Cleaned:
                 path.unlink()
                 removed.append(str(path.relative_to(folder)))
     _check(folder, ids)
-    ours = {path for place in _places(folder) for path in _ours(place)}
+    ours = {path for place in _everywhere(folder) for path in _ours(place)}
     left = [
         str(path.relative_to(folder))
         for path in sorted(folder.rglob("*"))
@@ -113,9 +116,9 @@ def names(ids: Sequence[str]) -> re.Pattern[str]:
 
 
 def _check(folder: Path, ids: Sequence[str]) -> None:
-    for place in _places(folder):
+    for place in _everywhere(folder):
         for path in _ours(place):
-            table = path.name in TABLES
+            table = path.name in (*TABLES, *LISTS)
             if (_rows(path, ids) if table else _named(path, ids)) or _named_after(path, ids):
                 raise ValueError(f"{_plain(str(path), ids)} still names the forgotten listener")
 
@@ -127,12 +130,18 @@ def _places(folder: Path) -> Iterator[Path]:
         yield from sorted(path for path in folder.glob(name) if path.is_dir())
 
 
+def _everywhere(folder: Path) -> Iterator[Path]:
+    """These, and where the lists that they show lie."""
+    for place in _places(folder):
+        yield place
+        yield from (path for path in (place / PLACE).glob(".encore-*") if path.is_dir())
+
+
 def _ours(place: Path) -> Iterator[Path]:
     """Encore's own files in a folder of reports."""
-    yield from (place / name for name in (*TABLES, LINEAGE) if (place / name).is_file())
+    yield from (place / name for name in TABLES if (place / name).is_file())
+    yield from (place / path for path in there(place) if (place / path).is_file())
     yield from _reports(place)
-    inside = place / playlists.FOLDER
-    yield from (path for path in inside.glob("*") if playlists.NAMED.fullmatch(path.name))
 
 
 def _reports(place: Path) -> Iterator[Path]:
@@ -154,7 +163,8 @@ def _named(path: Path, ids: Sequence[str]) -> bool:
     """Whether a text names them; what is no text is not looked into."""
     with path.open("rb") as file:
         content = file.read(SEARCHED)
-    if b"\0" in content[:8192] or path.name in TABLES or path.parent.name == playlists.FOLDER:
+    table = path.name in (*TABLES, *LISTS)
+    if b"\0" in content[:8192] or table or path.parent.name == playlists.FOLDER:
         return False
     text = content.decode("utf-8", "replace")
     escaped = [json.dumps(each)[1:-1] for each in ids]
@@ -186,30 +196,42 @@ def _rows(path: Path, ids: Sequence[str]) -> int:
 def _without(path: Path, ids: Sequence[str]) -> None:
     from tasks.report.files import staged  # loads what draws figures
 
+    with staged(path.parent) as scratch:
+        _others(path, ids, scratch / path.name)
+
+
+def _others(path: Path, ids: Sequence[str], target: Path) -> None:
+    """Write the rows of others as a table of the same kind."""
     theirs = _theirs(path, ids)
     assert theirs is not None, "only a table with such rows is rewritten"
     rows = _scan(path).filter(~theirs.fill_null(value=False))
-    with staged(path.parent) as scratch:
-        if path.suffix == ".parquet":
-            rows.sink_parquet(scratch / path.name)
-        else:
-            rows.sink_csv(scratch / path.name)
+    if path.suffix == ".parquet":
+        rows.sink_parquet(target)
+    else:
+        rows.sink_csv(target)
 
 
-def _correct_lineage(place: Path, ids: Sequence[str]) -> None:
-    """Rows and digest of the table that is there now; no raw file's name names them."""
-    from tasks.report.files import staged, write_text
+def _exchange(place: Path, ids: Sequence[str], theirs: Set[Path]) -> None:
+    """Publish the lists that lie there once more, without their rows and their playlists."""
+    kept = [path for path in there(place) - theirs if (place / path).is_file()]
+    with exchanged(place) as scratch:
+        for path in kept:
+            (scratch / path).parent.mkdir(exist_ok=True)
+            if path.name in LISTS and _rows(place / path, ids):
+                _others(place / path, ids, scratch / path)
+            else:
+                shutil.copy2(place / path, scratch / path)
+        if (scratch / LINEAGE).is_file() and (scratch / LISTS[0]).is_file():
+            _correct_lineage(scratch / LINEAGE, ids)
 
-    path, table = place / LINEAGE, place / TABLES[0]
-    if not (path.is_file() and table.is_file()):
-        return
+
+def _correct_lineage(path: Path, ids: Sequence[str]) -> None:
+    """Rows and digest of the table beside it; no raw file's name names them."""
     told = json.loads(path.read_text(encoding="utf-8"))
-    rows, digest = content_digest(table)
+    rows, digest = content_digest(path.with_name(LISTS[0]))
     files = [names(ids).sub(INSTEAD, each) for each in told["raw_files"]]
     corrected = told | {"rows": rows, "digest": digest, "raw_files": files}
-    if corrected != told:
-        with staged(place) as scratch:
-            write_text(scratch / LINEAGE, json.dumps(corrected, indent=1))
+    path.write_text(json.dumps(corrected, indent=1), encoding="utf-8")
 
 
 def _plain(name: str, ids: Sequence[str]) -> str:

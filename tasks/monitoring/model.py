@@ -15,6 +15,7 @@ from tasks.metrics.bootstrap import blocks
 from tasks.metrics.recalibration import calibration, difference, entropy
 from tasks.registry import Registry, Version
 from tasks.store import Entry
+from tasks.tracking import tick
 
 SHOWN = ("log_loss", "auc", "brier", "ece")
 
@@ -77,7 +78,7 @@ def behind(registry: Registry, version: Version) -> tuple[Version, Any] | None:
 def holdout(run: Any) -> tuple[int, int] | None:
     """First tick of the holdout that a run's numbers are of, and the tick after it."""
     edges = [run.params.get(name) for name in ("window_cutoff", "window_end")]
-    return None if None in edges else (int(edges[0]), int(edges[1]))
+    return None if None in edges else (tick(edges[0]), tick(edges[1]))
 
 
 def logged(run: Any, name: str) -> Interval | None:

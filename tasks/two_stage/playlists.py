@@ -51,12 +51,9 @@ def write(lists: Path, tracks: Path, audio: Path | None, most: int, folder: Path
     return written
 
 
-def remove_others(folder: Path, kept: list[str]) -> None:
-    """Remove the playlists of earlier lists from ``folder``/playlists; other files there stay."""
-    inside = (folder / FOLDER).iterdir() if (folder / FOLDER).is_dir() else ()
-    for path in inside:
-        if NAMED.fullmatch(path.name) and path.name not in kept:
-            path.unlink()
+def there(folder: Path) -> list[Path]:
+    """The playlists in ``folder``/playlists; other files there are the person's own."""
+    return [path for path in (folder / FOLDER).glob("*") if NAMED.fullmatch(path.name)]
 
 
 def name(user_id: str) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 import polars as pl
 
 from schemas.config import Config
+from tasks import tracking
 from tasks.metrics.lists import ACCURACY
 from tasks.ranking.protocol import Column
 from tasks.registry import Child, Registry, Training, Version
@@ -22,14 +23,13 @@ from tasks.report.files import relative, room, staged, write_text
 from tasks.report.list_content import Told
 from tasks.stages import digests
 from tasks.store import Entry, Store, key
-from tasks.tracking import shareable
 from tasks.two_stage import candidates, playlists
+from tasks.two_stage.published import FILES, exchanged
 
 READ = (
     "recall", "cohorts", "users", "roc", "precision_recall", "calibration", "decisions", "tail",
     "importance", "lists", "mistakes",
 )  # fmt: skip
-LISTS = ("recommendations.parquet", "recommendations.csv", "recommendations.json")
 
 
 def backtested(config: Config, data: Entry, judged: Entry) -> tuple[Path, str]:
@@ -101,7 +101,8 @@ def recorded(
 ) -> tuple[Training, str, Version]:
     """The lists' training in the registry: what it is, the parent run's id, the candidate's version."""
     candidate = config.lists.champion_candidate
-    columns = candidates.columns(validation.path, data.facts["clock"])
+    clock = data.facts["clock"]
+    columns = candidates.columns(validation.path, clock)
     parts = [judged.key, config.lists_name, candidate]
     told = Training(
         key=hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32],
@@ -111,11 +112,11 @@ def recorded(
         parameters={
             "dataset": config.dataset, "target": "played", "source": config.source.kind,
             "candidate": candidate, "plays": data.tables["plays"].rows,
-            "retrievers": " ".join(config.retrieval.retrievers), "k": config.lists.k,
-            "cutoffs": " ".join(map(str, judged.facts["cutoffs"])),
+            "cutoffs": " ".join(tracking.moment(cutoff, clock) for cutoff in judged.facts["cutoffs"]),
             "als": " ".join(f"{name}={value}" for name, value in judged.facts["als"].items()),
+            **_settings(config, judged),
         },
-        configuration=shareable(config),
+        configuration=tracking.shareable(config),
         metrics=_metrics(judged, candidate),
         datasets={name: (table.digest, str(table.path)) for name, table in data.tables.items()},
         children=[
@@ -124,7 +125,7 @@ def recorded(
         ],
         version_tags={
             "recipe": json.dumps(recipe(config), sort_keys=True),
-            "clock": data.facts["clock"],
+            "clock": clock,
             "trained_until": str(judged.facts["cutoffs"][-1]),
             "dataset": config.dataset,
         },
@@ -158,10 +159,19 @@ def recipe(config: Config) -> dict[str, Any]:
     }
 
 
+def _settings(config: Config, judged: Entry) -> dict[str, Any]:
+    """The recipe as parameters, with the settings of ALS that were chosen."""
+    told = recipe(config)
+    told["retrieval"]["als"] |= judged.facts["als"]
+    for unread in ("rankers", "champion_candidate"):  # of play targets; lists have theirs
+        del told["models"][unread]
+    return tracking.flat(told)
+
+
 def published(config: Config, data: Entry, made: Entry, version: Version) -> Path:
     """Put the recommendations into ``output.dir``: Parquet, CSV, playlists, and where they come from.
 
-    Each file is written beside and renamed: a reader sees the old list or the new one, never half.
+    They change as a whole: who opens them sees the old set or the new one, also after a kill.
     """
     folder = config.output.dir
     source = made.tables["recommendations"]
@@ -171,15 +181,15 @@ def published(config: Config, data: Entry, made: Entry, version: Version) -> Pat
         "tables": {name: table.digest for name, table in data.tables.items()},
         "raw_files": data.facts["files"],
     }  # fmt: skip
-    with staged(folder) as scratch:
+    with exchanged(folder) as scratch:
+        table, plain, origin = (scratch / name for name in FILES)
         frame = pl.read_parquet(source.path)
-        frame.write_parquet(scratch / LISTS[0])
-        frame.write_csv(scratch / LISTS[1])
-        write_text(scratch / LISTS[2], json.dumps(lineage, indent=1))
+        frame.write_parquet(table)
+        frame.write_csv(plain)
+        write_text(origin, json.dumps(lineage, indent=1))
         audio = data.tables["audio"].path if "audio" in data.tables else None
-        most, tracks = config.recommend.playlists, data.tables["tracks"].path
-        kept = playlists.write(source.path, tracks, audio, most, scratch)
-    playlists.remove_others(folder, kept)
+        tracks = data.tables["tracks"].path
+        playlists.write(source.path, tracks, audio, config.recommend.playlists, scratch)
     return folder
 
 

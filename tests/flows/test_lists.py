@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,27 @@ def test_lists_lead_back_to_model_and_raw_files(lists: Place) -> None:
     assert set(recommendations(lists)["model_version"]) == {str(version.number)}
     assert told["raw_files"] == lists.facts("ingest")["files"]
     assert told["cutoff"] == recommendations(lists)["cutoff"][0]
+
+
+def test_the_runs_parameters_tell_what_lists_were_made_with(lists: Place) -> None:
+    version = lists.registry().version("encore-demo-played", "champion")
+    number = version.tags.get("evaluated_version", str(version.number))
+    evaluated = lists.registry().version(version.name, number)
+    told = lists.registry().client.get_run(evaluated.run_id).data.params
+    config = lists.loaded
+    for name, value in (
+        ("lists.k", config.lists.k),
+        ("lists.rankers", list(config.lists.rankers)),
+        ("retrieval.popular_days", config.retrieval.popular_days),
+        ("models.seed", config.models.seed),
+    ):
+        assert told[name] == str(value)
+    chosen = dict(part.split("=") for part in told["als"].split())
+    assert {name: told[f"retrieval.als.{name}"] for name in chosen} == chosen
+    cutoffs = [datetime.fromisoformat(each) for each in told["cutoffs"].split()]
+    assert [round(each.timestamp() * 1000) for each in cutoffs] == lists.facts("lists-evaluate")[
+        "cutoffs"
+    ]
 
 
 def test_the_same_again_computes_nothing_and_changes_nothing(

@@ -17,9 +17,11 @@ from typing import Any
 import pytest
 
 from flows import lost, turns
+from flows.services import worker
 from schemas.config import Config
 from schemas.errors import InputError
 from schemas.loading import load
+from schemas.services import Services
 from tests.flows.conftest import ROOT
 
 NOW = datetime.now(UTC)
@@ -58,11 +60,16 @@ class Server:
 
 
 def run(
-    name: str, pid: str | None, state: str = "RUNNING", pool: str | None = "encore"
+    name: str,
+    pid: str | None,
+    state: str = "RUNNING",
+    pool: str | None = "encore",
+    worker: str | None = None,
 ) -> dict[str, Any]:
     return {
         "id": name, "name": name, "infrastructure_pid": pid, "state_type": state, "state_id": "1",
         "work_pool_name": pool, "state": {"timestamp": LONG_AGO},
+        "labels": {"prefect.worker.name": worker} if worker else {},
     }  # fmt: skip
 
 
@@ -86,7 +93,7 @@ def test_a_run_is_lost_when_its_process_is_gone(dead: int, monkeypatch: pytest.M
         run("begun, its process not yet noted", None),
         run("of another pool", str(dead), pool="theirs"),
         run("of another machine", f"not-{here}:{dead}", pool=None),
-        pool="encore",
+        ours=Services(),
         since=NOW,
     )
     assert told == {
@@ -97,16 +104,36 @@ def test_a_run_is_lost_when_its_process_is_gone(dead: int, monkeypatch: pytest.M
     }
 
 
-def test_where_others_may_work_a_bare_pid_says_nothing(
+def test_a_bare_pid_says_nothing_to_who_has_no_worker(
     dead: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert crashed(monkeypatch, run("of some worker", str(dead)), run("waits", None, "PENDING")) == {}
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "music.example"])
+def test_where_other_machines_may_work_the_workers_name_says_whose_a_pid_is(
+    host: str, dead: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = worker(), f"{worker()}-but-another"
+    told = crashed(
+        monkeypatch,
+        run("taken here", str(dead), worker=here),
+        run("taken here, never begun", None, "PENDING", worker=here),
+        run("lives here", str(os.getpid()), worker=here),
+        run("taken there", str(dead), worker=there),
+        run("taken there, not yet begun", None, "PENDING", worker=there),
+        run("of nobody knows whom", str(dead)),
+        run("of another pool", str(dead), pool="theirs", worker=here),
+        ours=Services(host=host),
+        since=NOW,
+    )
+    assert told == {"taken here": "CRASHED", "taken here, never begun": "CRASHED"}
+
+
 def test_a_run_that_a_new_worker_has_just_taken_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     taken = run("taken", None, "PENDING")
     since = NOW - timedelta(hours=2)
-    assert crashed(monkeypatch, taken, pool="encore", since=since) == {}
+    assert crashed(monkeypatch, taken, ours=Services(), since=since) == {}
 
 
 def test_a_run_that_ended_meanwhile_keeps_its_state(dead: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,12 +154,12 @@ def test_steps_of_a_crashed_run_do_not_run_on(monkeypatch: pytest.MonkeyPatch) -
     server = Server([])
     server.steps = [{"id": "record"}]
     monkeypatch.setattr(lost, "asked", server.asked)
-    lost.crash("http://127.0.0.1:1/api", "encore", NOW)
+    lost.crash("http://127.0.0.1:1/api", Services(), NOW)
     assert server.told == {"record": "CRASHED"}
 
 
 def test_a_server_that_is_away_is_no_error(dead: int) -> None:
-    assert lost.crash("http://127.0.0.1:9/api", "encore", NOW) == []
+    assert lost.crash("http://127.0.0.1:9/api", Services(), NOW) == []
 
 
 def test_a_run_of_the_command_line_killed_before_is_told_of_by_the_next(

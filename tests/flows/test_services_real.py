@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -19,6 +20,9 @@ from typing import Any
 import pytest
 
 from flows import processes
+from schemas.config import Tracking
+from tasks.promotion import Decision
+from tasks.registry import Registry
 from tests.flows.conftest import QUICK, ROOT
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(900)]
@@ -186,17 +190,42 @@ def postgres(folder: Path) -> Iterator[int]:
 
 
 def test_both_databases_can_be_postgresql(tmp_path: Path) -> None:
-    with (
-        postgres(tmp_path) as at,
-        started(
-            tmp_path,
-            f"services.prefect_database=postgresql+asyncpg://encore@127.0.0.1:{at}/prefect",
-            f"tracking.uri=postgresql://encore@127.0.0.1:{at}/mlflow",
-        ) as ask,
-    ):
-        deployed = deployment(ask, "retrain-demo")
-        values = {"parameters": {"config": deployed["parameters"]["config"] | quick(tmp_path)}}
-        made = ask("POST", f"/deployments/{deployed['id']}/create_flow_run", values)
-        assert ended(ask, made["id"], 400)["state_type"] == "COMPLETED"
+    """A retrain, and a way back; and on every address of the machine a run that died is told of."""
+    with postgres(tmp_path) as at:
+        tracking = f"postgresql://encore@127.0.0.1:{at}/mlflow"
+        prefect = f"services.prefect_database=postgresql+asyncpg://encore@127.0.0.1:{at}/prefect"
+        with started(tmp_path, prefect, f"tracking.uri={tracking}", "services.host=0.0.0.0") as ask:
+
+            def submit(name: str, **more: Any) -> Any:
+                given = deployment(ask, "retrain-demo")["parameters"]["config"]
+                values = {"parameters": {"config": given | quick(tmp_path) | more}}
+                path = f"/deployments/{deployment(ask, name)['id']}/create_flow_run"
+                return ask("POST", path, values)["id"]
+
+            def states(run: str) -> Any:
+                return ask("GET", f"/flow_runs/{run}")["state_type"]
+
+            assert ended(ask, submit("retrain-demo"), 400)["state_type"] == "COMPLETED"
+            registry = Registry(Tracking(uri=tracking))
+            versions = registry._versions("encore-demo-completed")
+            champion = registry.version("encore-demo-completed", "champion")
+            assert (len(versions), champion and champion.number) == (2, 2)
+            back = submit("promote", promotion={"version": 1})
+            assert ended(ask, back)["state_type"] == "COMPLETED"
+            champion = registry.version("encore-demo-completed", "champion")
+            assert champion is not None
+            assert champion.number == 1
+            decision = Decision.of(champion)
+            assert decision is not None
+            assert (decision.challenger, decision.champion) == (1, 2)
+            assert ended(ask, submit("monitor-demo"))["state_type"] == "COMPLETED"
+
+            left = submit("retrain-demo", simulation=quick(tmp_path)["simulation"] | {"seed": 2})
+            eventually(lambda: states(left) == "RUNNING")
+            known = processes.told(tmp_path / "logs")
+            assert known is not None
+            for pid in processes.family(dict([known.children["worker"]])):
+                os.kill(pid, signal.SIGKILL)
+            assert ended(ask, left)["state_type"] == "CRASHED"
         assert not (tmp_path / "mlflow.db").exists()
         assert not list((tmp_path / "prefect").glob("*.db"))

@@ -107,19 +107,14 @@ def test_at_most_so_many_listeners_get_files(tmp_path: Path, tracks: Path, most:
     assert [name for name in written if name.endswith(".m3u8")] == [f"{name}.m3u8" for name in expected]
 
 
-def test_playlists_of_an_earlier_list_go_and_other_files_stay(tmp_path: Path, tracks: Path) -> None:
-    def written(*users: str) -> None:
-        rows = [{"user_id": user, "track_id": "t0", "uri": "u:x"} for user in users]
-        kept = playlists.write(lists(rows, tmp_path), tracks, None, 20, tmp_path)
-        playlists.remove_others(tmp_path, kept)
-
-    written(*ODD, "b")
-    (tmp_path / "playlists" / "mine.m3u8").write_text("#EXTM3U\n", encoding="utf-8")
-    assert len(list((tmp_path / "playlists").iterdir())) == 2 * (len(ODD) + 1) + 1
-    written("b", "c")
-    left = {path.stem for path in (tmp_path / "playlists").iterdir()}
-    assert left == {playlists.name("b"), playlists.name("c"), "mine"}
-    playlists.remove_others(tmp_path / "nowhere", [])
+def test_playlists_are_told_from_other_files(tmp_path: Path, tracks: Path) -> None:
+    assert playlists.there(tmp_path / "nowhere") == []
+    rows = [{"user_id": user, "track_id": "t0", "uri": "u:x"} for user in (*ODD, "b")]
+    written = playlists.write(lists(rows, tmp_path), tracks, None, 20, tmp_path)
+    assert len(written) == 2 * (len(ODD) + 1)
+    for own in ("mine.m3u8", "notes-0123456789abcdef.txt"):
+        (tmp_path / "playlists" / own).write_text("#EXTM3U\n", encoding="utf-8")
+    assert {path.name for path in playlists.there(tmp_path)} == set(written)
 
 
 @given(st.lists(st.text(), unique=True, max_size=8))
