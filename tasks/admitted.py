@@ -106,21 +106,28 @@ def parquet(
 ) -> Iterator[Callable[[pl.DataFrame], None]]:
     """Write checked frames one after the other into one file; none makes an empty table.
 
-    First come the first ``rows`` rows of ``before``, a table of the same model that was checked when
-    it was written.
+    First come the first ``rows`` rows of ``before``, a table that was written here.
     """
     wanted = tables.columns(model)
-    schema = pl.DataFrame(schema=wanted).to_arrow().schema
     texts = [name for name, dtype in wanted.items() if dtype == pl.String]  # numbers gain nothing
-    with pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=texts) as writer:
-        for batch in _first(before, rows) if before else ():
-            writer.write_batch(batch)
-        yield lambda frame: writer.write_table(check(model, frame).to_arrow(), row_group_size=ROW_GROUP)
+    # texts stay codes from file to file: to hash each again would take half of the writing
+    schema = pl.DataFrame(schema=wanted).to_arrow().schema
+    for name in texts:
+        codes = pyarrow.dictionary(pyarrow.int32(), pyarrow.string())
+        schema = schema.set(schema.get_field_index(name), pyarrow.field(name, codes))
+    with pq.ParquetWriter(
+        path, schema, compression="zstd", use_dictionary=texts, store_schema=False
+    ) as writer:
+        for batch in _first(before, rows, texts) if before else ():
+            writer.write_table(pyarrow.Table.from_batches([batch]).cast(schema))
+        yield lambda frame: writer.write_table(
+            check(model, frame).to_arrow().cast(schema), row_group_size=ROW_GROUP
+        )
 
 
-def _first(path: Path, rows: int) -> Iterator[pyarrow.RecordBatch]:
+def _first(path: Path, rows: int, texts: list[str]) -> Iterator[pyarrow.RecordBatch]:
     """The table's first rows, in batches of one size: what was added bit by bit comes together."""
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(path, read_dictionary=texts) as file:
         for batch in file.iter_batches(ROW_GROUP):
             if rows <= 0:
                 return

@@ -7,7 +7,8 @@ The others are put in order again together with the new ones.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,11 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from schemas import tables
+from tasks.admitted import parquet
 from tasks.sources.earlier import KEPT, NOTHING, Earlier
 from tasks.store import Entry
 
-MERGED = "merged.parquet"  # among what is kept: valid plays that other packages hold too, as read
+MERGED = "merged"  # among what is kept: valid plays that other packages hold too, as read, in parts
 TOLD = ("plays", "errors")  # tables whose records are read once
 FUTURE = "in the future"  # why a play is refused that ends after the reading
 MINUTE = 60_000
@@ -44,9 +46,9 @@ class Base:
         return self.folder / "errors.parquet"
 
     @property
-    def merged(self) -> Path:
-        """Its valid plays that are not in that table."""
-        return self.folder / KEPT / MERGED
+    def merged(self) -> list[Path]:
+        """Its valid plays that are not in that table: files, each in the order of its plays' ends."""
+        return sorted((self.folder / KEPT / MERGED).iterdir())
 
     def quarantine(self) -> pl.DataFrame:
         """Refused records that are not read again."""
@@ -59,22 +61,22 @@ class Touched:
 
     ``standing``: how many of the first earlier plays stay as they are. ``pieces``: files of the new
     plays and the other ones, ``valid_plays`` of sql/staging/plays.sql; ``before``: its
-    ``plays_before``. ``merged``: merged plays that stay merged.
+    ``plays_before``. ``merged``: of each file of merged plays how many of the first stay so.
     """
 
     standing: int
     pieces: list[Path]
     before: pl.DataFrame
-    merged: pl.LazyFrame
+    merged: dict[Path, int]
 
 
 def nothing(scratch: Path) -> Base:
     """What a first ingest goes on from: empty tables."""
     folder = scratch / "nothing"
-    (folder / KEPT).mkdir(parents=True)
+    (folder / KEPT / MERGED).mkdir(parents=True)
     for path, model in (
         ("plays", tables.Plays), ("errors", tables.Errors), ("quarantine", tables.Quarantine),
-        (f"{KEPT}/merged", tables.Plays),
+        (f"{KEPT}/{MERGED}/000000", tables.Plays),
     ):  # fmt: skip
         pl.DataFrame(schema=tables.columns(model)).write_parquet(folder / f"{path}.parquet")
     return Base(folder, {"read": {}, "clock": "time"}, NOTHING)
@@ -111,7 +113,8 @@ def touched(base: Base, new: list[Path], scratch: Path) -> Touched:
     plays, merged = pl.scan_parquet(base.plays), pl.scan_parquet(base.merged)
     if not new:
         nothing = {"user_id": pl.String, "plays": pl.Int64, "last_end": pl.Int64}
-        return Touched(rows(base.plays), [], pl.DataFrame(schema=nothing), merged)
+        standing = {part: rows(part) for part in base.merged}
+        return Touched(rows(base.plays), [], pl.DataFrame(schema=nothing), standing)
     started, ended = (pl.col(name).dt.epoch("ms") for name in ("started_at", "ended_at"))
     # as it was read: in the table, a start may have been moved to the end of the play before
     read = ended - pl.col("ms_played").fill_null(0)
@@ -140,8 +143,28 @@ def touched(base: Base, new: list[Path], scratch: Path) -> Touched:
         plays.select((started < moment).sum()).collect().item(),
         pieces,
         before.collect(engine="streaming"),
-        merged.filter(settled),
+        {part: pl.scan_parquet(part).select(settled.sum()).collect().item() for part in base.merged},
     )
+
+
+def keep_merged(touched: Touched, more: Iterator[pl.DataFrame], folder: Path) -> None:
+    """Write merged plays into a new folder: those that stay so, and ``more``, in order of their ends.
+
+    A file that stays as it is becomes another name of the same.
+    """
+    folder.mkdir()
+    for number, (part, first) in enumerate(touched.merged.items()):
+        target = folder / f"{number:06}.parquet"
+        if first < rows(part):
+            with parquet(target, tables.Plays, part, first):
+                continue
+        try:
+            target.hardlink_to(part)
+        except OSError:  # not every file system can
+            shutil.copy(part, target)
+    with parquet(folder / f"{len(touched.merged):06}.parquet", tables.Plays) as write:
+        for batch in more:
+            write(batch)
 
 
 def rows(path: Path) -> int:

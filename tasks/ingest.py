@@ -116,7 +116,7 @@ def _ingest(config: Config, now: datetime, folder: Path, base: Base, scratch: Pa
     read = {table: base.facts["read"].get(table, 0) for table in growth.TOLD}
     tally = Tally(gone, read, refused=[base.quarantine()])
     scratch.mkdir()
-    order = pl.DataFrame()
+    order = pl.DataFrame(schema=ordering.ORDER)
     touched = None
     with Warehouse(config.store) as warehouse:
         told = READERS[config.source.kind].stage(config.source, scratch, warehouse, base.earlier)
@@ -143,9 +143,8 @@ def _ingest(config: Config, now: datetime, folder: Path, base: Base, scratch: Pa
         write(tally.quarantine())
     if touched and (scratch / KEPT).exists() and not any(tally.forgotten.values()):
         (scratch / KEPT).rename(folder / KEPT)
-        with parquet(folder / KEPT / growth.MERGED, tables.Plays) as write:
-            for batch in ordering.merged(touched, order):
-                write(batch)
+        more = ordering.merged(touched.pieces, order)
+        growth.keep_merged(touched, more, folder / KEPT / growth.MERGED)
     _run_checks(config, folder)
     if described:
         others.append("audio")

@@ -12,7 +12,8 @@ import polars as pl
 from schemas import tables
 from tasks import growth
 from tasks.admitted import BATCH, typed
-from tasks.growth import Touched
+
+ORDER = pl.Schema({"record": pl.Int64(), "seq": pl.Int64(), "started_at": pl.Datetime("us", "UTC")})
 
 
 def clock(pieces: list[Path]) -> str | None:
@@ -40,36 +41,20 @@ def as_read(pieces: list[Path]) -> Iterator[pl.DataFrame]:
 
 def in_order(pieces: list[Path], order: pl.DataFrame) -> Iterator[pl.DataFrame]:
     """Plays in the order of ``order`` (record, seq, started_at), which leaves out merged ones."""
-    if not pieces:
-        return
     kept = _kept(pieces, order)
-    texts = [name for name, dtype in tables.columns(tables.Plays).items() if dtype == pl.String]
-    frames = []
-    for piece in pieces:
-        frame = pl.read_parquet(piece).drop("seq", "started_at", "settled")
-        frame = frame.filter(pl.Series(kept[frame["record"].to_numpy()]))
-        frames.append(frame.drop("record").with_columns(pl.col(texts).cast(pl.Categorical)))
-    wide = pl.concat(frames, rechunk=False)
+    wide = _coded(pieces, kept).drop("seq", "started_at")
     place = (np.cumsum(kept, dtype=np.int64) - 1)[order["record"].to_numpy()]
     for start in range(0, order.height, BATCH):
         placed = order[start : start + BATCH].select("seq", "started_at")
-        rows = wide[place[start : start + BATCH]].with_columns(pl.col(texts).cast(pl.String))
-        yield typed(tables.Plays, rows.hstack(placed))
+        yield typed(tables.Plays, _texts(wide[place[start : start + BATCH]]).hstack(placed))
 
 
-def merged(touched: Touched, order: pl.DataFrame) -> Iterator[pl.DataFrame]:
-    """Valid plays that are in no table, because other packages hold them too."""
-    yield from touched.merged.collect_batches(chunk_size=BATCH, maintain_order=True)
-    if not touched.pieces:
-        return
-    out = ~_kept(touched.pieces, order)
-    for piece in touched.pieces:
-        record = pl.read_parquet(piece, columns=["record"])["record"].to_numpy()
-        if out[record].any():
-            yield typed(
-                tables.Plays,
-                pl.read_parquet(piece).filter(pl.Series(out[record])).drop("record", "settled"),
-            )
+def merged(pieces: list[Path], order: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """Plays that ``order`` leaves out because other packages hold them, in the order of their ends."""
+    wide = _coded(pieces, ~_kept(pieces, order))
+    place = wide["ended_at"].arg_sort()
+    for start in range(0, wide.height, BATCH):
+        yield typed(tables.Plays, _texts(wide[place[start : start + BATCH]]))
 
 
 def _kept(pieces: list[Path], order: pl.DataFrame) -> npt.NDArray[np.bool_]:
@@ -77,3 +62,22 @@ def _kept(pieces: list[Path], order: pl.DataFrame) -> npt.NDArray[np.bool_]:
     kept = np.zeros(sum(map(growth.rows, pieces)), np.bool_)
     kept[order["record"].to_numpy()] = True
     return kept
+
+
+def _coded(pieces: list[Path], wanted: npt.NDArray[np.bool_]) -> pl.DataFrame:
+    """Plays of the wanted records, in their order; texts as codes, for those of all are too long."""
+    frames = [_codes(pl.DataFrame(schema=tables.columns(tables.Plays)))]
+    for piece in pieces:
+        mask = wanted[pl.read_parquet(piece, columns=["record"])["record"].to_numpy()]
+        if mask.any():
+            frame = pl.read_parquet(piece).drop("record", "settled").filter(pl.Series(mask))
+            frames.append(_codes(frame))
+    return pl.concat(frames, rechunk=False)
+
+
+def _codes(frame: pl.DataFrame) -> pl.DataFrame:
+    return frame.with_columns(pl.col(pl.String).cast(pl.Categorical))
+
+
+def _texts(frame: pl.DataFrame) -> pl.DataFrame:
+    return frame.with_columns(pl.col(pl.Categorical).cast(pl.String))
