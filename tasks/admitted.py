@@ -115,9 +115,11 @@ def parquet(
     for name in texts:
         codes = pyarrow.dictionary(pyarrow.int32(), pyarrow.string())
         schema = schema.set(schema.get_field_index(name), pyarrow.field(name, codes))
+    others = [name for name in wanted if name not in texts]
     with pq.ParquetWriter(
-        path, schema, compression="zstd", use_dictionary=texts, store_schema=False
-    ) as writer:
+        path, schema, compression="zstd", use_dictionary=texts, write_statistics=others,
+        store_schema=False,
+    ) as writer:  # fmt: skip
         for batch in _first(before, rows, texts) if before else ():
             writer.write_table(pyarrow.Table.from_batches([batch]).cast(schema))
         yield lambda frame: writer.write_table(
