@@ -157,10 +157,14 @@ def monitored(told: "Monitored") -> None:
             "gain": f"{row['gain']:.1%}",
             "drift": row["drift"],
             "stability index": number(interval(row["psi"])),
+            "usual": number(interval(row["usual"])) if row["usual"] else "–",
         }
         for row in told.facts["features"]
     ]
-    create_table_artifact(rows, key="drift", description="stability index, 95 % intervals")
+    create_table_artifact(
+        rows, key="drift",
+        description="stability index, 95 % intervals; usual: the largest of such a stretch in training",
+    )  # fmt: skip
     create_markdown_artifact(f"## {told.verdict}", key="verdict", description="does retraining pay?")
 
 
