@@ -70,6 +70,8 @@ def valid(warehouse: Warehouse, table: str, tally: Tally) -> Iterator[pl.DataFra
     """
     model = (tables.SOURCE_TABLES | tables.OTHER_TABLES | tables.CATALOGUE_TABLES)[table]
     tally.read.setdefault(table, 0)
+    if tally.gone and "user_id" in tables.columns(model):
+        tally.forgotten.setdefault(table, 0)
     for batch in warehouse.connection.table(f"raw_{table}").to_arrow_reader(BATCH):
         frame = _kept(typed(model, cast(pl.DataFrame, pl.from_arrow(batch))), table, tally)
         good, refused = split_valid(model, frame)
@@ -120,18 +122,26 @@ def parquet(
         path, schema, compression="zstd", use_dictionary=texts, write_statistics=others,
         store_schema=False,
     ) as writer:  # fmt: skip
-        for batch in _first(before, rows, texts) if before else ():
-            writer.write_table(pyarrow.Table.from_batches([batch]).cast(schema))
+        for group in _first(before, rows, texts) if before else ():
+            writer.write_table(group.cast(schema))
         yield lambda frame: writer.write_table(
             check(model, frame).to_arrow().cast(schema), row_group_size=ROW_GROUP
         )
 
 
-def _first(path: Path, rows: int, texts: list[str]) -> Iterator[pyarrow.RecordBatch]:
-    """The table's first rows, in batches of one size: what was added bit by bit comes together."""
+def _first(path: Path, rows: int, texts: list[str]) -> Iterator[pyarrow.Table]:
+    """The table's first rows, as large a group at a time as is written: small ones come together."""
+    waiting: list[pyarrow.RecordBatch] = []
+    held = 0
     with pq.ParquetFile(path, read_dictionary=texts) as file:
-        for batch in file.iter_batches(ROW_GROUP):
+        for batch in file.iter_batches(ROW_GROUP):  # of codes, none crosses the groups of the file
+            first = batch.slice(0, rows)
+            if waiting and held + first.num_rows > ROW_GROUP:
+                yield pyarrow.Table.from_batches(waiting).unify_dictionaries()
+                waiting, held = [], 0
+            waiting.append(first)
+            held, rows = held + first.num_rows, rows - first.num_rows
             if rows <= 0:
-                return
-            yield batch.slice(0, rows)
-            rows -= batch.num_rows
+                break
+    if held:
+        yield pyarrow.Table.from_batches(waiting).unify_dictionaries()

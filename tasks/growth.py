@@ -18,11 +18,13 @@ import pyarrow.parquet as pq
 
 from schemas import tables
 from tasks.admitted import parquet
+from tasks.forgetting.tombstones import Tombstones
 from tasks.sources.earlier import KEPT, NOTHING, Earlier
 from tasks.store import Entry
 
 MERGED = "merged"  # among what is kept: valid plays that other packages hold too, as read, in parts
 TOLD = ("plays", "errors")  # tables whose records are read once
+CATALOGUE = "catalogue/"  # what the names of its files begin with; those of the source with a number
 FUTURE = "in the future"  # why a play is refused that ends after the reading
 MINUTE = 60_000
 
@@ -91,7 +93,7 @@ def base(entries: Iterable[Entry], way: str, files: Mapping[str, Path]) -> Base 
     """
     names = {_name(line) for line in files}
     for entry in entries:
-        facts, known = entry.facts, set(entry.facts["files"])
+        facts, known = entry.facts, set(filter(_of_source, entry.facts["files"]))
         if (
             facts.get("way") == way
             and (entry.path / KEPT).is_dir()
@@ -102,6 +104,10 @@ def base(entries: Iterable[Entry], way: str, files: Mapping[str, Path]) -> Base 
             unchanged = frozenset(path for line, path in files.items() if line in known)
             return Base(entry.path, facts, Earlier(unchanged, entry.path / KEPT, facts["reader"]))
     return None
+
+
+def _of_source(line: str) -> bool:
+    return not _name(line).startswith(CATALOGUE)
 
 
 def _name(line: str) -> str:
@@ -147,6 +153,12 @@ def touched(base: Base, new: list[Path], scratch: Path) -> Touched:
     )
 
 
+def nobody_gone(kept: Path, gone: Tombstones) -> bool:
+    """Whether what a reader keeps is of nobody who is forgotten: they may have files without plays."""
+    named = [pl.read_parquet(path) for path in kept.glob("*.parquet")]
+    return all(gone.among(each["user_id"]).is_empty() for each in named if "user_id" in each.columns)
+
+
 def keep_merged(touched: Touched, more: Iterator[pl.DataFrame], folder: Path) -> None:
     """Write merged plays into a new folder: those that stay so, and ``more``, in order of their ends.
 
@@ -162,8 +174,11 @@ def keep_merged(touched: Touched, more: Iterator[pl.DataFrame], folder: Path) ->
             target.hardlink_to(part)
         except OSError:  # not every file system can
             shutil.copy(part, target)
+    first_of_more = next(more, None)
+    if first_of_more is None and touched.merged:
+        return
     with parquet(folder / f"{len(touched.merged):06}.parquet", tables.Plays) as write:
-        for batch in more:
+        for batch in () if first_of_more is None else (first_of_more, *more):
             write(batch)
 
 

@@ -6,6 +6,7 @@ an earlier ingest read most of it, only what is new is read, and the same tables
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -67,7 +68,7 @@ def inputs(config: Config) -> dict[str, Path]:
     """
     named = [
         *_named(raw_files(config), config.source.path, ""),
-        *_named(files(config.catalogue), config.catalogue.path, "catalogue/"),
+        *_named(files(config.catalogue), config.catalogue.path, growth.CATALOGUE),
     ]
     return dict(sorted(named))
 
@@ -106,8 +107,9 @@ def ingest(config: Config, now: datetime, folder: Path, base: Base | None = None
         if base is not None:
             try:
                 return _ingest(config, now, folder, base, Path(name) / "new")
-            except (ChangedError, InputError):  # a refusal is told of the whole source
-                pass
+            except (ChangedError, InputError, FileNotFoundError):
+                # a refusal is told of the whole source; the earlier entry may be removed by `gc`
+                shutil.rmtree(Path(name) / "new", ignore_errors=True)
         return _ingest(config, now, folder, growth.nothing(Path(name)), Path(name) / "all")
 
 
@@ -141,7 +143,8 @@ def _ingest(config: Config, now: datetime, folder: Path, base: Base, scratch: Pa
             write(batch)
     with parquet(folder / "quarantine.parquet", tables.Quarantine) as write:
         write(tally.quarantine())
-    if touched and (scratch / KEPT).exists() and not any(tally.forgotten.values()):
+    kept = touched and (scratch / KEPT).exists() and not any(tally.forgotten.values())
+    if touched and kept and growth.nobody_gone(scratch / KEPT, gone):
         (scratch / KEPT).rename(folder / KEPT)
         more = ordering.merged(touched.pieces, order)
         growth.keep_merged(touched, more, folder / KEPT / growth.MERGED)

@@ -21,7 +21,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -143,8 +143,11 @@ class Store:
 
     def entries(self, step: str) -> Iterator[Entry]:
         """The step's whole entries, the last used one first; to look at them is not to use them."""
-        folders = [path for path in (self.root / step).glob("*") if not path.name.startswith(".")]
-        for folder in sorted(folders, key=lambda path: path.stat().st_mtime, reverse=True):
+        used = []
+        for folder in (self.root / step).glob("[!.]*"):
+            with suppress(FileNotFoundError):  # removed meanwhile
+                used.append((folder.stat().st_mtime, folder))
+        for _, folder in sorted(used, reverse=True):
             found = _entry(folder)
             if found is not None:
                 yield found

@@ -148,7 +148,7 @@ def test_ingest_without_them_is_ingest_of_an_export_without_them(place: Config, 
     assert after.key != before.key
     assert digests(after) == digests(alone)
     assert told_apart(after) == told_apart(alone)
-    assert after.facts["forgotten"] == {"plays": 40, "users": 1}
+    assert after.facts["forgotten"] == {"plays": 40, "users": 1, "errors": 0}
     assert ANN not in json.dumps(after.facts)
     assert f"Band of {ANN}" not in pl.read_parquet(after.tables["tracks"].path)["artist"].to_list()
 

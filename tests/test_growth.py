@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from schemas.loading import load
-from tasks import growth, stages
-from tasks.forgetting import tombstones
+from schemas.tables import Quarantine
+from tasks import admitted, growth, stages
+from tasks.forgetting import removal, tombstones
 from tasks.store import Entry
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -26,8 +28,9 @@ MINUTES = 90  # within which all moments lie: few, so that they meet
 Record = dict[str, Any]
 
 
-def ingested(raw: Path, store: Path, now: datetime = NOW) -> Entry:
-    given = ["source.kind=spotify_export", f"source.path={raw}", f"store.path={store}"]
+def ingested(raw: Path | list[Path], store: Path, now: datetime = NOW) -> Entry:
+    roots = json.dumps(list(map(str, raw if isinstance(raw, list) else [raw])))
+    given = ["source.kind=spotify_export", f"source.path={roots}", f"store.path={store}"]
     given += ["source.max_refused_share=.95"]
     return stages.ingested(load(None, given), None, now)
 
@@ -287,6 +290,33 @@ def test_forgotten_listeners_stay_so(raw: Path, tmp_path: Path) -> None:
         assert not (told.path / "kept").exists()
 
 
+def test_nothing_is_kept_of_who_has_a_file_but_no_plays(raw: Path, tmp_path: Path) -> None:
+    (raw / "carl").mkdir()
+    library(raw / "carl", 3)
+    told = ingested(raw, tmp_path / "store")
+    assert removal.search(tmp_path / "store", ("carl",)).with_them
+    assert not removal.search(tmp_path / "store", ("dan",)).with_them
+    tombstones.bury(tmp_path / "store", "carl", [], [], NOW)
+    later = ingested(raw, tmp_path / "store")
+    assert later.key != told.key
+    assert (told.path / "kept").exists()
+    assert not (later.path / "kept").exists()
+
+
+def test_a_tombstone_of_somebody_else_changes_nothing(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tombstones.bury(tmp_path / "store", "dan", [], [], NOW)
+    (tmp_path / "fresh").mkdir()
+    shutil.copy(tmp_path / "store" / "forgotten.json", tmp_path / "fresh")
+    ingested(raw, tmp_path / "store")
+    GROWING["a later play"](raw)
+    with monkeypatch.context() as patched:
+        patched.setattr(growth, "nothing", forbidden)
+        grown = ingested(raw, tmp_path / "store")
+    same(grown, ingested(raw, tmp_path / "fresh"))
+
+
 def listens(path: Path, *rows: str) -> None:
     path.parent.mkdir(exist_ok=True)
     text = "\n".join(["user_name,artist_name,track_name,listened_at,duration_ms", *rows, ""])
@@ -300,8 +330,9 @@ DAYS = {
 }
 
 
-def scrobbled(raw: Path, store: Path) -> Entry:
-    given = ["source.kind=scrobbles", f"source.path={raw}", f"store.path={store}"]
+def scrobbled(raw: Path | list[Path], store: Path, *more: str) -> Entry:
+    roots = json.dumps(list(map(str, raw if isinstance(raw, list) else [raw])))
+    given = ["source.kind=scrobbles", f"source.path={roots}", f"store.path={store}", *more]
     return stages.ingested(load(None, [*given, "source.max_refused_share=.9"]), None, NOW)
 
 
@@ -325,3 +356,60 @@ def test_of_scrobbles_only_new_files_are_read(tmp_path: Path, monkeypatch: pytes
         with pytest.raises(AssertionError, match="read again"):
             scrobbled(raw, tmp_path / "store")
     same(scrobbled(raw, tmp_path / "store"), scrobbled(raw, tmp_path / "fresh"))
+
+
+def test_files_of_folders_with_one_name_stay_apart(tmp_path: Path) -> None:
+    first, second = tmp_path / "a" / "raw#1", tmp_path / "b" / "raw#1"
+    for folder, name in ((first, "1.csv"), (second, "3.csv")):
+        folder.parent.mkdir()
+        listens(folder / "1.csv", *DAYS[name])
+    scrobbled([first], tmp_path / "store")
+    grown = scrobbled([first, second], tmp_path / "store")
+    assert grown.facts["rows"]["plays"] == 5
+    same(grown, scrobbled([first, second], tmp_path / "fresh"))
+
+
+def test_packages_of_folders_with_one_name_stay_apart(tmp_path: Path) -> None:
+    """The third is called as the first would be, were it the third."""
+    roots = [tmp_path / "x" / "raw#3", tmp_path / "a" / "raw", tmp_path / "b" / "raw"]
+    for number, root in enumerate(roots, start=1):
+        write(root / "endsong_0.json", [extended(9, 1, 900)] * number)
+    ingested(roots[:2], tmp_path / "store")
+    grown = ingested(roots, tmp_path / "store")
+    assert grown.facts["read"]["plays"] == 6
+    same(grown, ingested(roots, tmp_path / "fresh"))
+
+
+def test_a_file_of_the_catalogue_that_becomes_one_of_the_source_is_read(tmp_path: Path) -> None:
+    plays, described = tmp_path / "plays", tmp_path / "described"
+    listens(plays / "1.csv", *DAYS["1.csv"])
+    described.mkdir()
+    text = "artist_name,track_name,listened_at,user_name,name,artist\nRez,Rez,1588420900,eve,Rez,Rez\n"
+    (described / "2.csv").write_text(text)
+    catalogue = f"catalogue.path={json.dumps([str(described)])}"
+    scrobbled([plays], tmp_path / "store", catalogue)
+    both = [plays, described]
+    grown = scrobbled(both, tmp_path / "store", catalogue)
+    assert grown.facts["rows"]["plays"] == 3
+    same(grown, scrobbled(both, tmp_path / "fresh", catalogue))
+
+
+def test_rows_that_came_bit_by_bit_are_written_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admitted, "ROW_GROUP", 4)
+    frame = pl.DataFrame({"table": list("abcdefghij"), "position": range(10)}).select(
+        "table", pl.lit("f").alias("file"), "position", pl.lit("c").alias("column"),
+        pl.lit("r").alias("reason"),
+    )  # fmt: skip
+    before = None
+    for number, rows in enumerate((1, 3, 5, 7, 9, 10)):
+        path = tmp_path / f"{number}.parquet"
+        first = rows - 2 if before else 0
+        with admitted.parquet(path, Quarantine, before, first) as add:
+            add(frame[first:rows])
+        before = path
+    assert before is not None
+    assert pl.read_parquet(before).equals(frame)
+    told = pq.ParquetFile(before).metadata
+    assert [told.row_group(place).num_rows for place in range(told.num_row_groups)] == [4, 4, 2]

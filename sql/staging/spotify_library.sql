@@ -6,7 +6,7 @@ with libraries as (
         format = 'auto',
         records = 'true',
         filename = true,
-        maximum_object_size = 268435456,
+        maximum_object_size = $largest,
         columns = { tracks: 'json' }
     )
 ),

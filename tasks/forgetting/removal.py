@@ -22,6 +22,7 @@ from schemas.config import Config
 from schemas.errors import InputError
 from tasks.forgetting import published, registered, tombstones
 from tasks.registry import Registry
+from tasks.sources.earlier import KEPT
 from tasks.store import in_use
 from tasks.tracking_store import using
 
@@ -106,6 +107,8 @@ def search(store: Path, ids: tuple[str, ...]) -> Held:
         for name, table in told.items():
             path = folder / f"{name}.parquet"
             (with_them if holds(path, ids) else without).add(str(table["digest"]))
+        if any(holds(path, ids) for path in (folder / KEPT).glob("*.parquet")):
+            with_them.add(folder.name)  # no table, and so no model, need have them: only a file was seen
     return Held(frozenset(with_them), frozenset(without))
 
 

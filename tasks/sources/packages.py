@@ -121,7 +121,9 @@ def _found(settings: Source) -> Iterator[tuple[PurePosixPath, Path, PurePosixPat
             raise InputError("source.path is not an export", file=root, expected="a folder or a .zip")
         real = root.resolve()
         # two packages of one name stay two
-        label = f"{real.name}#{number}" if real.name in labels else real.name
+        label = real.name
+        while label in labels:
+            label, number = f"{real.name}#{number}", number + 1
         labels.add(label)
         for path in _under(root):
             inner = PurePosixPath(path.relative_to(root).as_posix())

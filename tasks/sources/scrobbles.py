@@ -6,6 +6,7 @@ scrobble's time is that of its start.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,7 @@ def tables(pieces: Sequence[Path], scratch: Path, warehouse: Warehouse, before: 
 def _labelled(settings: Source) -> dict[Path, str]:
     """Each file once, with its name in reports, which starts with the name of its path's last part."""
     found: dict[Path, str] = {}
+    met: Counter[str] = Counter()
     for root in settings.path:
         if not root.exists():
             raise InputError("source.path is not there", file=root, do="check source.path")
@@ -111,8 +113,8 @@ def _labelled(settings: Source) -> dict[Path, str]:
             )  # fmt: skip
         for path in paths:
             label = f"{root.resolve().name}/{path.relative_to(root).as_posix()}".removesuffix("/.")
-            twins = sum(each.split("#")[0] == label for each in found.values())
-            found[path] = f"{label}#{twins + 1}" if twins else label
+            met[label] += 1
+            found[path] = f"{label}#{met[label]}" if met[label] > 1 else label
     return found
 
 

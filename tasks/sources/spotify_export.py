@@ -41,6 +41,7 @@ KEYS = {"account": {"endTime", "msPlayed"}, "extended": {"ts", "ms_played"}}
 CLOCKS = {"timestamp_utc", "context_time"}  # a record with either belongs to a technical log
 ERRORS = {"connectionerror": "connection", "playbackerror": "playback"}
 HISTORY = ("account", "extended")
+LARGEST_RECORD = 16_777_216  # bytes, also in the histories' SQL
 COUNTED = ("plays", "set_apart", "errors", "unused_log_records")
 # of a file: `known` records were read before; `size` bytes with this digest stay when it grows
 FILES = {
@@ -167,7 +168,7 @@ def _new(raw: RawFile, kind: str, known: Mapping[str, Any] | None, target: Path)
 def _load(opened: Sequence[_Opened], scratch: Path, warehouse: Warehouse) -> pl.DataFrame:
     """Read the files, make the raw relations and keep what the next reading needs."""
 
-    def read(sql: str, kinds: Sequence[str], **values: str) -> Path:
+    def read(sql: str, kinds: Sequence[str], **values: str | int) -> Path:
         raws = [each.raw for kind in kinds for each in opened if each.kind == kind]
         return _read(warehouse, sql, raws, scratch, **values)
 
@@ -178,7 +179,10 @@ def _load(opened: Sequence[_Opened], scratch: Path, warehouse: Warehouse) -> pl.
     history = warehouse.connection.read_parquet([str(path) for path in histories], file_row_number=True)
     warehouse.relation("spotify_history", history)
     warehouse.numbered("spotify_log", read("staging/spotify_technical", ("technical",)))
-    warehouse.relation("spotify_library", read("staging/spotify_library", ("library",)))
+    # one object a file: the engine sets aside twice the largest for each
+    sizes = [each.raw.path.stat().st_size + 1 for each in opened if each.kind == "library"]
+    library = read("staging/spotify_library", ("library",), largest=max([LARGEST_RECORD, *sizes]))
+    warehouse.relation("spotify_library", library)
     warehouse.keep("spotify_places", "staging/spotify_places")
     if not warehouse.frame("staging/spotify_changed").is_empty():
         raise ChangedError("new records say other things of earlier ones")
@@ -241,7 +245,9 @@ def _listing(opened: Sequence[_Opened]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema={**FILES, "path": pl.String}, orient="row")
 
 
-def _read(warehouse: Warehouse, sql: str, raws: Sequence[RawFile], scratch: Path, **values: str) -> Path:
+def _read(
+    warehouse: Warehouse, sql: str, raws: Sequence[RawFile], scratch: Path, **values: str | int
+) -> Path:
     """Read the JSON files into one Parquet file in ``scratch``, in their order.
 
     Raises ``InputError`` naming the file that cannot be read.
