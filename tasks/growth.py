@@ -17,8 +17,7 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from schemas import tables
-from tasks.admitted import parquet
-from tasks.forgetting.tombstones import Tombstones
+from tasks.admitted import Tally, parquet
 from tasks.sources.earlier import KEPT, NOTHING, Earlier
 from tasks.store import Entry
 
@@ -153,10 +152,17 @@ def touched(base: Base, new: list[Path], scratch: Path) -> Touched:
     )
 
 
-def nobody_gone(kept: Path, gone: Tombstones) -> bool:
-    """Whether what a reader keeps is of nobody who is forgotten: they may have files without plays."""
+def may_be_kept(kept: Path, tally: Tally) -> bool:
+    """Whether a reader has left something, and none of it is of who is forgotten.
+
+    They may have files without a row in any table.
+    """
+    if not kept.exists() or any(tally.forgotten.values()):
+        return False
     named = [pl.read_parquet(path) for path in kept.glob("*.parquet")]
-    return all(gone.among(each["user_id"]).is_empty() for each in named if "user_id" in each.columns)
+    return all(
+        tally.gone.among(each["user_id"]).is_empty() for each in named if "user_id" in each.columns
+    )
 
 
 def keep_merged(touched: Touched, more: Iterator[pl.DataFrame], folder: Path) -> None:

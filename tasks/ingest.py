@@ -143,8 +143,7 @@ def _ingest(config: Config, now: datetime, folder: Path, base: Base, scratch: Pa
             write(batch)
     with parquet(folder / "quarantine.parquet", tables.Quarantine) as write:
         write(tally.quarantine())
-    kept = touched and (scratch / KEPT).exists() and not any(tally.forgotten.values())
-    if touched and kept and growth.nobody_gone(scratch / KEPT, gone):
+    if touched and growth.may_be_kept(scratch / KEPT, tally):
         (scratch / KEPT).rename(folder / KEPT)
         more = ordering.merged(touched.pieces, order)
         growth.keep_merged(touched, more, folder / KEPT / growth.MERGED)

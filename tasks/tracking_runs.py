@@ -53,12 +53,13 @@ def clear(client: Any, experiment: str) -> None:
 def settle(client: Any, experiment: str, key: str, run_id: str) -> None:
     """Remove what was begun twice, once this training's runs and models are all written.
 
-    A server that was killed before it answered is asked again, and then has a run that nobody ends,
-    or a model that nobody writes. ``run_id`` is a run that has further models, of any training.
+    A server that was killed before it answered is asked again, and then has a run of this process
+    that nobody ends, or a model that nobody writes. ``run_id`` is a run that has further models, of
+    any training.
     """
     runs = of(client, experiment, key)
     for run in runs:
-        if run.info.status == "RUNNING" and _lives(run):
+        if run.info.status == "RUNNING" and run.data.tags.get(PROCESS) == tags(key)[PROCESS]:
             remove(client, experiment, run)
     ids = ", ".join(f"'{each}'" for each in {run_id, *(run.info.run_id for run in runs)})
     for model in client.search_logged_models([experiment], filter_string=f"source_run_id IN ({ids})"):
