@@ -118,7 +118,7 @@ def exports(draw: st.DrawFn) -> list[dict[str, list[Record]]]:
 
 
 @settings(
-    max_examples=12, deadline=None, phases=[Phase.explicit, Phase.generate]
+    max_examples=8, deadline=None, phases=[Phase.explicit, Phase.generate]
 )  # shrinking takes minutes
 @given(exports())
 def test_going_on_is_the_same_as_reading_everything(
