@@ -23,6 +23,7 @@ from tasks.store import Entry
 
 MERGED = "merged"  # among what is kept: valid plays that other packages hold too, as read, in parts
 TOLD = ("plays", "errors")  # tables whose records are read once
+WAY = "way"  # among what is kept: the name of how raw files were read
 CATALOGUE = "catalogue/"  # what the names of its files begin with; those of the source with a number
 FUTURE = "in the future"  # why a play is refused that ends after the reading
 MINUTE = 60_000
@@ -94,8 +95,7 @@ def base(entries: Iterable[Entry], way: str, files: Mapping[str, Path]) -> Base 
     for entry in entries:
         facts, known = entry.facts, set(filter(_of_source, entry.facts["files"]))
         if (
-            facts.get("way") == way
-            and (entry.path / KEPT).is_dir()
+            _way(entry.path) == way
             and {_name(line) for line in known} <= names
             and not any(FUTURE in row["reason"] for row in facts["refused"])
             and not any(facts.get("forgotten", {}).values())
@@ -103,6 +103,17 @@ def base(entries: Iterable[Entry], way: str, files: Mapping[str, Path]) -> Base 
             unchanged = frozenset(path for line, path in files.items() if line in known)
             return Base(entry.path, facts, Earlier(unchanged, entry.path / KEPT, facts["reader"]))
     return None
+
+
+def sign(folder: Path, way: str) -> None:
+    """Note how an ingest has read, where it keeps what can be gone on from."""
+    if (folder / KEPT).is_dir():
+        (folder / KEPT / WAY).write_text(way, encoding="utf-8")
+
+
+def _way(folder: Path) -> str | None:
+    path = folder / KEPT / WAY
+    return path.read_text(encoding="utf-8") if path.is_file() else None
 
 
 def _of_source(line: str) -> bool:
@@ -175,17 +186,22 @@ def keep_merged(touched: Touched, more: Iterator[pl.DataFrame], folder: Path) ->
         target = folder / f"{number:06}.parquet"
         if first < rows(part):
             with parquet(target, tables.Plays, part, first):
-                continue
-        try:
-            target.hardlink_to(part)
-        except OSError:  # not every file system can
-            shutil.copy(part, target)
+                pass  # nothing comes after these
+        else:
+            _link(target, part)
     first_of_more = next(more, None)
     if first_of_more is None and touched.merged:
         return
     with parquet(folder / f"{len(touched.merged):06}.parquet", tables.Plays) as write:
         for batch in () if first_of_more is None else (first_of_more, *more):
             write(batch)
+
+
+def _link(target: Path, part: Path) -> None:
+    try:
+        target.hardlink_to(part)
+    except OSError:  # not every file system can
+        shutil.copy(part, target)
 
 
 def rows(path: Path) -> int:

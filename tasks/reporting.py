@@ -177,7 +177,7 @@ def moment(tick: int, clock: str) -> datetime | int:
 def _ingest(data: Entry) -> dict[str, Any]:
     facts = data.facts
     quarantine = {f"{row['table']}: {row['reason']}": row["rows"] for row in facts["refused"]}
-    told = {name: value for name, value in facts.items() if name not in ("refused", "files", "way")}
+    told = {name: value for name, value in facts.items() if name not in ("refused", "files")}
     return {**told, "files": len(facts["files"]), "quarantine": quarantine}
 
 

@@ -64,7 +64,8 @@ def ingested(config: Config, made: Entry | None, now: datetime) -> Entry:
         paths = dict(zip(files, found.values(), strict=True))
         base = growth.base(store(config).entries("ingest"), way, paths)
         told = ingest.ingest(resolved, now, folder, base)
-        return {**told, "files": files, "way": way}
+        growth.sign(folder, way)
+        return {**told, "files": files}
 
     return store(config).once("ingest", key(ingest.ingest, [*found, *without], read), work)
 
