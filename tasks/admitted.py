@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -14,12 +14,12 @@ import pyarrow
 import pyarrow.parquet as pq
 
 from schemas import tables
+from tasks import parts
 from tasks.forgetting.tombstones import NOBODY, Tombstones
 from tasks.validate import check, split_valid
 from tasks.warehouse import Warehouse
 
 BATCH = 1_000_000  # rows validated, gathered and written at a time
-ROW_GROUP = 262_144  # rows of a Parquet file that are written, and can be read, as one
 
 
 @dataclass
@@ -108,40 +108,93 @@ def parquet(
 ) -> Iterator[Callable[[pl.DataFrame], None]]:
     """Write checked frames one after the other into one file; none makes an empty table.
 
-    First come the first ``rows`` rows of ``before``, a table that was written here.
+    First come the first ``rows`` rows of ``before``, a file that was written here.
+    """
+    with _writer(path, model) as write:
+        for group in _first(before, rows, model) if before else ():
+            write(group)
+        yield lambda frame: write(_coded(check(model, frame), model))
+
+
+@contextmanager
+def in_parts(
+    folder: Path, model: type[pa.DataFrameModel], before: Path, rows: int
+) -> Iterator[Callable[[pl.DataFrame], None]]:
+    """The same, into a table in parts (see ``tasks.parts``): all but the last have ``parts.ROWS``.
+
+    Of the first ``rows`` rows of ``before``, whole parts become further names of the same files.
+    """
+    folder.mkdir()
+    number = 0
+    for path in parts.files(before):
+        if rows < parts.ROWS or parts.rows(path) != parts.ROWS:
+            break
+        parts.link(path, parts.part(folder, number))
+        number, rows = number + 1, rows - parts.ROWS
+    with ExitStack() as open_part:
+        write = open_part.enter_context(_writer(parts.part(folder, number), model))
+        room = parts.ROWS
+
+        def fill(table: pyarrow.Table) -> None:
+            nonlocal write, number, room
+            while table.num_rows:
+                if not room:
+                    open_part.close()
+                    number, room = number + 1, parts.ROWS
+                    write = open_part.enter_context(_writer(parts.part(folder, number), model))
+                write(table.slice(0, room))
+                table, room = table.slice(room), max(0, room - table.num_rows)
+
+        if rows:
+            for group in _first(parts.files(before)[number], rows, model):
+                fill(group)
+        yield lambda frame: fill(_coded(check(model, frame), model))
+
+
+@contextmanager
+def _writer(path: Path, model: type[pa.DataFrameModel]) -> Iterator[Callable[[pyarrow.Table], None]]:
+    """A file for tables of the ``_schema``."""
+    schema, texts = _schema(model)
+    numbers = [name for name in schema.names if name not in texts]  # of texts, statistics gain nothing
+    with pq.ParquetWriter(
+        path, schema, compression="zstd", use_dictionary=texts, write_statistics=numbers,
+        store_schema=False,
+    ) as writer:  # fmt: skip
+        yield lambda table: writer.write_table(table, row_group_size=parts.ROWS)
+
+
+def _schema(model: type[pa.DataFrameModel]) -> tuple[pyarrow.Schema, list[str]]:
+    """The model's columns as they are written, and which of them are texts.
+
+    Texts stay codes from file to file: to hash each again would take half of the writing.
     """
     wanted = tables.columns(model)
-    texts = [name for name, dtype in wanted.items() if dtype == pl.String]  # numbers gain nothing
-    # texts stay codes from file to file: to hash each again would take half of the writing
+    texts = [name for name, dtype in wanted.items() if dtype == pl.String]
     schema = pl.DataFrame(schema=wanted).to_arrow().schema
     for name in texts:
         codes = pyarrow.dictionary(pyarrow.int32(), pyarrow.string())
         schema = schema.set(schema.get_field_index(name), pyarrow.field(name, codes))
-    others = [name for name in wanted if name not in texts]
-    with pq.ParquetWriter(
-        path, schema, compression="zstd", use_dictionary=texts, write_statistics=others,
-        store_schema=False,
-    ) as writer:  # fmt: skip
-        for group in _first(before, rows, texts) if before else ():
-            writer.write_table(group.cast(schema))
-        yield lambda frame: writer.write_table(
-            check(model, frame).to_arrow().cast(schema), row_group_size=ROW_GROUP
-        )
+    return schema, texts
 
 
-def _first(path: Path, rows: int, texts: list[str]) -> Iterator[pyarrow.Table]:
-    """The table's first rows, as large a group at a time as is written: small ones come together."""
+def _coded(frame: pl.DataFrame, model: type[pa.DataFrameModel]) -> pyarrow.Table:
+    return frame.to_arrow().cast(_schema(model)[0])
+
+
+def _first(path: Path, rows: int, model: type[pa.DataFrameModel]) -> Iterator[pyarrow.Table]:
+    """A file's first rows, as large a group at a time as is written: small ones come together."""
+    schema, texts = _schema(model)
     waiting: list[pyarrow.RecordBatch] = []
     held = 0
     with pq.ParquetFile(path, read_dictionary=texts) as file:
-        for batch in file.iter_batches(ROW_GROUP):  # of codes, none crosses the groups of the file
+        for batch in file.iter_batches(parts.ROWS):  # of codes, none crosses the groups of the file
             first = batch.slice(0, rows)
-            if waiting and held + first.num_rows > ROW_GROUP:
-                yield pyarrow.Table.from_batches(waiting).unify_dictionaries()
+            if waiting and held + first.num_rows > parts.ROWS:
+                yield pyarrow.Table.from_batches(waiting).unify_dictionaries().cast(schema)
                 waiting, held = [], 0
             waiting.append(first)
             held, rows = held + first.num_rows, rows - first.num_rows
             if rows <= 0:
                 break
     if held:
-        yield pyarrow.Table.from_batches(waiting).unify_dictionaries()
+        yield pyarrow.Table.from_batches(waiting).unify_dictionaries().cast(schema)

@@ -7,17 +7,16 @@ The others are put in order again together with the new ones.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
-import pyarrow.parquet as pq
 
 from schemas import tables
 from tasks.admitted import Tally, parquet
+from tasks.parts import link, rows
 from tasks.sources.earlier import KEPT, NOTHING, Earlier
 from tasks.store import Entry
 
@@ -188,22 +187,10 @@ def keep_merged(touched: Touched, more: Iterator[pl.DataFrame], folder: Path) ->
             with parquet(target, tables.Plays, part, first):
                 pass  # nothing comes after these
         else:
-            _link(target, part)
+            link(part, target)
     first_of_more = next(more, None)
     if first_of_more is None and touched.merged:
         return
     with parquet(folder / f"{len(touched.merged):06}.parquet", tables.Plays) as write:
         for batch in () if first_of_more is None else (first_of_more, *more):
             write(batch)
-
-
-def _link(target: Path, part: Path) -> None:
-    try:
-        target.hardlink_to(part)
-    except OSError:  # not every file system can
-        shutil.copy(part, target)
-
-
-def rows(path: Path) -> int:
-    """Rows of a Parquet file."""
-    return int(pq.read_metadata(path).num_rows)

@@ -18,8 +18,8 @@ import polars as pl
 from schemas import tables
 from schemas.config import Config, Source
 from schemas.errors import InputError
-from tasks import catalogue, growth, ordering
-from tasks.admitted import Tally, parquet, valid
+from tasks import catalogue, growth, ordering, parts
+from tasks.admitted import Tally, in_parts, parquet, valid
 from tasks.forgetting import tombstones
 from tasks.growth import Base
 from tasks.sources import READERS
@@ -138,7 +138,7 @@ def _ingest(config: Config, now: datetime, folder: Path, base: Base, scratch: Pa
         raise ChangedError("what only forgotten listeners played is not known")
     # only now, with the warehouse's memory free again, come the texts of all plays
     standing = touched.standing if touched else 0
-    with parquet(folder / "plays.parquet", tables.Plays, base.plays, standing) as write:
+    with in_parts(folder / "plays.parquet", tables.Plays, base.plays, standing) as write:
         for batch in ordering.in_order(touched.pieces, order) if touched else ordering.as_read(new):
             write(batch)
     with parquet(folder / "quarantine.parquet", tables.Quarantine) as write:
@@ -151,7 +151,7 @@ def _ingest(config: Config, now: datetime, folder: Path, base: Base, scratch: Pa
     if described:
         others.append("audio")
     counts = {
-        table: growth.rows(folder / f"{table}.parquet")
+        table: parts.rows(folder / f"{table}.parquet")
         for table in (*tables.SOURCE_TABLES, *others, "quarantine")
     }
     start, end = _bounds(folder / "plays.parquet", clock)
@@ -233,7 +233,7 @@ def _write_others(
 ) -> dict[str, int]:
     """Write errors, tracks and users; return how many of the latter two only other tables name."""
     with parquet(
-        folder / "errors.parquet", tables.Errors, base.errors, growth.rows(base.errors)
+        folder / "errors.parquet", tables.Errors, base.errors, parts.rows(base.errors)
     ) as write:
         for good in valid(warehouse, "errors", tally):
             write(good)

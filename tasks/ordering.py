@@ -10,7 +10,7 @@ import numpy.typing as npt
 import polars as pl
 
 from schemas import tables
-from tasks import growth
+from tasks import parts
 from tasks.admitted import BATCH, typed
 
 ORDER = pl.Schema({"record": pl.Int64(), "seq": pl.Int64(), "started_at": pl.Datetime("us", "UTC")})
@@ -59,7 +59,7 @@ def merged(pieces: list[Path], order: pl.DataFrame) -> Iterator[pl.DataFrame]:
 
 def _kept(pieces: list[Path], order: pl.DataFrame) -> npt.NDArray[np.bool_]:
     """By ``record``, whether it is in ``order``."""
-    kept = np.zeros(sum(map(growth.rows, pieces)), np.bool_)
+    kept = np.zeros(sum(map(parts.rows, pieces)), np.bool_)
     kept[order["record"].to_numpy()] = True
     return kept
 

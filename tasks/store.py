@@ -27,9 +27,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import duckdb
-
 from schemas.errors import InputError
+from tasks import parts
 
 ROOT = Path(__file__).resolve().parent.parent
 ENGINES = ("duckdb", "polars", "pyarrow", "numpy", "numba", "lightgbm", "scikit-learn", "pandera")
@@ -38,7 +37,7 @@ _PARSING = threading.Lock()  # Python 3.11 cannot make syntax trees in two threa
 
 @dataclass(frozen=True)
 class Table:
-    """Handle of a Parquet file: what travels between steps in place of a frame."""
+    """Handle of a table (see ``tasks.parts``): what travels between steps in place of a frame."""
 
     name: str
     path: Path
@@ -92,12 +91,16 @@ class Store:
             started = time.perf_counter()
             facts = work(folder)
             seconds = round(time.perf_counter() - started, 3)
-            tables = {path.stem: _table(path) for path in sorted(folder.glob("*.parquet"))}
+            known = self._sums(step)
+            written = {
+                path.stem: parts.contents(path, known) for path in sorted(folder.glob("*.parquet"))
+            }
             entry = {
                 "facts": facts,
                 "seconds": seconds,
                 "tables": {
-                    name: {"rows": table.rows, "digest": table.digest} for name, table in tables.items()
+                    name: {"rows": of.rows, "digest": of.digest, "sums": of.sums}
+                    for name, of in written.items()
                 },
                 "sizes": {
                     str(path.relative_to(folder)): path.stat().st_size
@@ -152,6 +155,17 @@ class Store:
             if found is not None:
                 yield found
 
+    def _sums(self, step: str) -> dict[parts.Identity, parts.Sums]:
+        """Sums of the files of the step's tables, whatever other names these have."""
+        known: dict[parts.Identity, parts.Sums] = {}
+        for told in (self.root / step).glob("[!.]*/entry.json"):
+            with suppress(OSError, ValueError, KeyError):  # another version's, or removed meanwhile
+                for name, table in json.loads(told.read_text(encoding="utf-8"))["tables"].items():
+                    paths = parts.files(told.parent / f"{name}.parquet")
+                    sums = (parts.Sums(*each) for each in table["sums"])
+                    known |= dict(zip(map(parts.identity, paths), sums, strict=True))
+        return known
+
     def sweep(self, keep: int) -> tuple[int, int]:
         """Remove what the ``keep`` newest runs of each step did not use, and what dead runs left.
 
@@ -170,7 +184,7 @@ class Store:
             doomed += [path for path, run in used.items() if run not in newest]
             doomed += [path for path in folders if path.name.startswith(".") and not in_use(path)]
         for folder in doomed:
-            freed += sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+            freed += parts.size(folder)
             shutil.rmtree(folder)
             removed += 1
         return removed, freed
@@ -206,14 +220,14 @@ def key(work: Callable[..., Any], inputs: Iterable[str], settings: Mapping[str, 
     """
     with _PARSING:
         code = _code(work.__module__)
-    parts = {
+    named = {
         "inputs": sorted(inputs),
         "settings": settings,
         "code": code,
         "work": work.__qualname__,
         "engines": {name: version(name) for name in ENGINES},
     }
-    text = json.dumps(parts, sort_keys=True, default=str)
+    text = json.dumps(named, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
@@ -227,23 +241,6 @@ def digest_files(paths: Iterable[Path]) -> dict[str, str]:
     names = list(paths)
     with ThreadPoolExecutor(2) as pool:
         return dict(zip(map(str, names), pool.map(digest, names), strict=True))
-
-
-def content_digest(path: Path) -> tuple[int, str]:
-    """Rows of a Parquet file, and a hash of them that does not depend on their order."""
-    with duckdb.connect() as connection:
-        connection.read_parquet(str(path)).create_view("content")
-        columns = connection.sql("select column_name, column_type from (describe content)").fetchall()
-        ((rows, mixed, total),) = connection.sql(
-            "select count(*), bit_xor(hash(content)), sum(hash(content)::hugeint) from content"
-        ).fetchall()
-    told = repr((columns, rows, mixed, total))
-    return int(rows), hashlib.sha256(told.encode()).hexdigest()[:32]
-
-
-def _table(path: Path) -> Table:
-    rows, digest = content_digest(path)
-    return Table(path.stem, path, rows, digest)
 
 
 def write_durably(path: Path, text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -13,6 +14,7 @@ import polars as pl
 
 from schemas.config import Store
 from schemas.errors import InputError
+from tasks import parts
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -64,18 +66,24 @@ class Warehouse:
     def relation(
         self, name: str, data: Path | list[Path] | pl.DataFrame | duckdb.DuckDBPyRelation
     ) -> None:
-        """Make Parquet files, a frame or a relation known to the SQL as ``name``."""
+        """Make tables of one schema, a frame or a relation known to the SQL as ``name``."""
         if isinstance(data, pl.DataFrame):
             self._connection.register(name, data.to_arrow())
             return
         if isinstance(data, Path | list):
-            paths = [str(path) for path in (data if isinstance(data, list) else [data])]
+            tables = data if isinstance(data, list) else [data]
+            paths = [str(path) for table in tables for path in parts.files(table)]
             data = self._connection.read_parquet(paths)
         data.create_view(name, replace=True)
 
     def numbered(self, name: str, path: Path) -> None:
-        """Make a Parquet file known as ``name``, with each row's place in it as ``file_row_number``."""
-        self._connection.read_parquet(str(path), file_row_number=True).create_view(name, replace=True)
+        """Make a table known as ``name``, with each row's place in it as ``file_row_number``."""
+        paths = parts.files(path)
+        before = [0, *accumulate(map(parts.rows, paths))]
+        numbered = self._connection.sql(
+            _text("staging/numbered"), params={"paths": list(map(str, paths)), "before": before}
+        )
+        numbered.create_view(name, replace=True)
 
     def keep(self, name: str, sql: str, **values: Any) -> None:
         """Run ``sql/<sql>.sql`` and keep its rows as the temporary table ``name``."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from schemas.loading import load
 from schemas.tables import Quarantine
-from tasks import admitted, growth, stages
+from tasks import admitted, growth, parts, stages
 from tasks.forgetting import removal, tombstones
 from tasks.store import Entry
 
@@ -26,6 +26,13 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 START = datetime(2024, 5, 1, 8, tzinfo=UTC)
 MINUTES = 90  # within which all moments lie: few, so that they meet
 Record = dict[str, Any]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_parts() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parts, "ROWS", 4)
+        yield
 
 
 def ingested(raw: Path | list[Path], store: Path, now: datetime = NOW) -> Entry:
@@ -115,6 +122,36 @@ def exports(draw: st.DrawFn) -> list[dict[str, list[Record]]]:
             step[name] = draw(st.lists(HISTORY[name.split("/", 1)[1]], max_size=most))
     told[0].setdefault(FILES[0], []).append(account(3, 1, 31_000))  # without a play all is refused
     return told
+
+
+def test_parts_that_stand_are_further_names_of_the_same_files(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    write(raw / "ann" / "endsong_0.json", [extended(at, at % 5, 31_000) for at in range(0, 60, 6)])
+    first = ingested(raw, tmp_path / "store").tables["plays"].path
+    appended(raw / "ann" / "endsong_0.json", extended(70, 1, 31_000))
+    grown = ingested(raw, tmp_path / "store").tables["plays"]
+    names = [f"{number:06}.parquet" for number in range(3)]
+    assert [path.name for path in parts.files(first)] == names
+    assert [parts.rows(path) for path in parts.files(grown.path)] == [4, 4, 3]
+    assert [(first / name).samefile(grown.path / name) for name in names] == [True, True, False]
+    assert parts.contents(grown.path, {}).digest == grown.digest
+
+
+def test_a_part_is_told_by_what_is_known_of_its_file(tmp_path: Path) -> None:
+    table = tmp_path / "table.parquet"
+    table.mkdir()
+    for number in range(3):
+        pl.DataFrame({"n": [number, number + 1]}).write_parquet(parts.part(table, number))
+    told = parts.contents(table, {})
+    another = tmp_path / "another.parquet"
+    parts.link(parts.part(table, 1), another)
+    wrong = {parts.identity(another): parts.Sums(2, 3, 4)}
+    assert parts.contents(table, wrong).sums == [told.sums[0], parts.Sums(2, 3, 4), told.sums[2]]
+    known = dict(zip(map(parts.identity, parts.files(table)), told.sums, strict=True))
+    assert parts.contents(table, known) == told
+    whole = tmp_path / "whole.parquet"
+    pl.read_parquet(table).write_parquet(whole)
+    assert parts.contents(whole, {}).digest == told.digest
 
 
 @settings(
@@ -394,10 +431,7 @@ def test_a_file_of_the_catalogue_that_becomes_one_of_the_source_is_read(tmp_path
     same(grown, scrobbled(both, tmp_path / "fresh", catalogue))
 
 
-def test_rows_that_came_bit_by_bit_are_written_together(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(admitted, "ROW_GROUP", 4)
+def test_rows_that_came_bit_by_bit_are_written_together(tmp_path: Path) -> None:
     frame = pl.DataFrame({"table": list("abcdefghij"), "position": range(10)}).select(
         "table", pl.lit("f").alias("file"), "position", pl.lit("c").alias("column"),
         pl.lit("r").alias("reason"),

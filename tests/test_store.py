@@ -20,8 +20,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.errors import InputError
-from tasks import store
-from tasks.store import Entry, Store, content_digest, digest_files, key
+from tasks import parts, store
+from tasks.store import Entry, Store, digest_files, key
 
 
 def numbers(values: list[int]) -> Callable[[Path], Mapping[str, Any]]:
@@ -188,14 +188,14 @@ def work_here(folder: Path) -> Mapping[str, Any]:
 
 
 def test_inputs_and_settings_name_the_work() -> None:
-    plain = key(store.content_digest, ["a 1", "b 2"], {"x": 1})
+    plain = key(store.digest_files, ["a 1", "b 2"], {"x": 1})
     assert len(plain) == 32
-    assert key(store.content_digest, ["b 2", "a 1"], {"x": 1}) == plain
-    assert key(store.content_digest, ["a 1", "b 3"], {"x": 1}) != plain
-    assert key(store.content_digest, ["a 1"], {"x": 1}) != plain
-    assert key(store.content_digest, ["a 1", "b 2"], {"x": 2}) != plain
-    assert key(store.content_digest, ["a 1", "b 2"], {"y": 1}) != plain
-    assert key(store.digest_files, ["a 1", "b 2"], {"x": 1}) != plain
+    assert key(store.digest_files, ["b 2", "a 1"], {"x": 1}) == plain
+    assert key(store.digest_files, ["a 1", "b 3"], {"x": 1}) != plain
+    assert key(store.digest_files, ["a 1"], {"x": 1}) != plain
+    assert key(store.digest_files, ["a 1", "b 2"], {"x": 2}) != plain
+    assert key(store.digest_files, ["a 1", "b 2"], {"y": 1}) != plain
+    assert key(store.write_durably, ["a 1", "b 2"], {"x": 1}) != plain
 
 
 def test_settings_in_another_order_are_the_same() -> None:
@@ -292,9 +292,9 @@ def test_every_sql_file_is_named_by_some_module() -> None:
 
 def digest(frame: pl.DataFrame, path: Path, **options: Any) -> str:
     frame.write_parquet(path, **options)
-    rows, found = content_digest(path)
-    assert rows == frame.height
-    return found
+    found = parts.contents(path, {})
+    assert found.rows == frame.height
+    return found.digest
 
 
 @settings(max_examples=15, deadline=None)
@@ -414,5 +414,7 @@ def test_sweep_of_a_store_that_is_not_there(tmp_path: Path) -> None:
 def test_the_entry_says_what_was_made(tmp_path: Path) -> None:
     entry = made(tmp_path)
     told = json.loads((entry.path / "entry.json").read_text(encoding="utf-8"))
-    assert told["tables"] == {"numbers": {"rows": 2, "digest": entry.tables["numbers"].digest}}
+    sums = [list(each) for each in parts.contents(entry.tables["numbers"].path, {}).sums]
+    digest = entry.tables["numbers"].digest
+    assert told["tables"] == {"numbers": {"rows": 2, "digest": digest, "sums": sums}}
     assert set(told["sizes"]) == {"numbers.parquet", "notes/note.txt"}

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import polars as pl
 
+from tasks import parts
 from tasks.forgetting.tombstones import INSTEAD
-from tasks.store import content_digest
 from tasks.two_stage import playlists
 from tasks.two_stage.published import FILES, PLACE, exchanged, others, there
 
@@ -228,9 +228,9 @@ def _exchange(place: Path, ids: Sequence[str], theirs: Set[Path]) -> None:
 def _correct_lineage(path: Path, ids: Sequence[str]) -> None:
     """Rows and digest of the table beside it; no raw file's name names them."""
     told = json.loads(path.read_text(encoding="utf-8"))
-    rows, digest = content_digest(path.with_name(LISTS[0]))
+    lists = parts.contents(path.with_name(LISTS[0]), {})
     files = [names(ids).sub(INSTEAD, each) for each in told["raw_files"]]
-    corrected = told | {"rows": rows, "digest": digest, "raw_files": files}
+    corrected = told | {"rows": lists.rows, "digest": lists.digest, "raw_files": files}
     path.write_text(json.dumps(corrected, indent=1), encoding="utf-8")
 
 

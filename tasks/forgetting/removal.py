@@ -20,6 +20,7 @@ import polars as pl
 
 from schemas.config import Config
 from schemas.errors import InputError
+from tasks import parts
 from tasks.forgetting import published, registered, tombstones
 from tasks.registry import Registry
 from tasks.sources.earlier import KEPT
@@ -138,7 +139,7 @@ def clear(store: Path, at: datetime) -> tuple[int, int]:
         made = folder / "entry.json"
         if made.exists() and made.stat().st_mtime >= at.timestamp():
             continue  # without them, as the tombstone was there
-        freed += sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        freed += parts.size(folder)
         # first the file without which it is no result, so that a kill leaves no half one
         made.unlink(missing_ok=True)
         shutil.rmtree(folder)

@@ -30,8 +30,7 @@ import pytest
 from flows import lost, processes
 from schemas.config import Config, Tracking
 from schemas.loading import load
-from tasks import stages
-from tasks.store import content_digest
+from tasks import parts, stages
 from tasks.two_stage import playlists
 from tasks.two_stage.published import FILES
 from tests.flows.conftest import ROOT
@@ -104,7 +103,7 @@ def belong_together(found: dict[str, bytes]) -> None:
         path = Path(scratch) / "recommendations.parquet"
         path.write_bytes(found[path.name])
         table, told = pl.read_parquet(path), json.loads(found["recommendations.json"])
-        assert (told["rows"], told["digest"]) == content_digest(path)
+        assert told["digest"] == parts.contents(path, {}).digest
     assert found["recommendations.csv"].decode() == table.write_csv()
     left = dict(found)
     for rows in table.drop_nulls("uri").partition_by("user_id", maintain_order=True):
@@ -221,7 +220,7 @@ def plays(config: Mapping[str, Any], scratch: Path) -> tuple[int, str]:
 def kept_plays(folder: Path, digest: str) -> int:
     """How many times the store has exactly these plays."""
     tables = (folder / "store" / "ingest").glob("[!.]*/plays.parquet")
-    return sum(content_digest(each)[1] == digest for each in tables)
+    return sum(parts.contents(each, {}).digest == digest for each in tables)
 
 
 def whole_registry(made: Operated, tracking: str, known: set[int]) -> int:
