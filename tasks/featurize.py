@@ -13,17 +13,16 @@ from typing import Any
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from polars.io.plugins import register_io_source
 
-from tasks import moments, sweeps
+from tasks import moments, parts, standing, sweeps
 from tasks.features import Feature, declared
 from tasks.moments import Moments, Sides
+from tasks.standing import Before
 from tasks.sweeps import Stream
 from tasks.warehouse import Warehouse
 
 Array = NDArray[Any]
 KEYS = ("play", "user", "tick", "matures_at", "target")
-ROW_GROUP = 262_144  # rows
 
 
 @dataclass(frozen=True)
@@ -54,8 +53,12 @@ def write(
     warehouse: Warehouse,
     threads: int,
     path: Path,
+    before: Before | None = None,
 ) -> list[str]:
-    """Write the feature table of a target's rows to ``path``; returns the features' names.
+    """Write the feature table of a target's rows to the new folder ``path``; returns its features.
+
+    It is in parts (see ``tasks.parts``); those of an earlier table ``before`` that stand are not made
+    again.
 
     Columns: ``play`` (row of plays.parquet, int64), ``user`` (int32), ``tick`` and ``matures_at``
     (int64), ``target`` (bool, null where withheld), then Float32 and Categorical features. Rows
@@ -73,17 +76,26 @@ def write(
         pl.Series("user", probes.columns["user"]), pl.Series("tick", probes.columns["tick"])
     ).select("play", "user", "tick", "matures_at", "target")
     streams = _streams(history, events, features, warehouse)
+    told = [feature.name for feature in features]
+    blocks = _blocks(probes.columns["tick"], _order(probes.columns["tick"]))
+    path.mkdir()
+    stand = 0
+    if before is not None and list(before.names) == told:
+        stand = standing.linked(before, history, keyed, blocks, path)
+    writing: list[Future[None]] = []
+    with ThreadPoolExecutor(1) as pool:  # a part is written while the next is made
+        for number, frame in enumerate(build(features, streams, probes, threads, stand), start=stand):
+            block = keyed[blocks[number]].hstack(frame)
+            if writing:
+                writing.pop().result()
+            writing.append(pool.submit(_write, block, parts.part(path, number)))
+        for each in writing:
+            each.result()
+    return told
 
-    def blocks(*_: Any) -> Iterator[pl.DataFrame]:
-        start = 0
-        for frame in build(features, streams, probes, threads):
-            yield keyed.slice(start, frame.height).hstack(frame)
-            start += frame.height
 
-    kinds = {each.name: pl.Categorical() if each.category else pl.Float32() for each in features}
-    table = register_io_source(blocks, schema=pl.Schema({**keyed.schema, **kinds}))
-    table.sink_parquet(path, compression="lz4", row_group_size=ROW_GROUP)
-    return [feature.name for feature in features]
+def _write(block: pl.DataFrame, path: Path) -> None:
+    block.write_parquet(path, compression="lz4", row_group_size=parts.ROWS)
 
 
 def probe(
@@ -174,12 +186,17 @@ def available(history: History, events: Moments, names: Sequence[str] | None) ->
 
 
 def build(
-    features: Sequence[Feature], streams: Mapping[str, Stream], probes: Moments, threads: int
+    features: Sequence[Feature],
+    streams: Mapping[str, Stream],
+    probes: Moments,
+    threads: int,
+    stand: int = 0,
 ) -> Iterator[pl.DataFrame]:
     """Frames of some probes each, one after the other, in their order: Float32 or Categorical.
 
     Block by block, because what the past answers takes more memory than the features themselves;
-    the sweeps of the next block run while this one is evaluated, and used.
+    the sweeps of the next block run while this one is evaluated, and used. Of the first ``stand``
+    blocks there is no frame: the sweeps only pass through what happened before their last probes.
     """
     order = _order(probes.columns["tick"])
     probes = probes if order is None else probes.take(order)
@@ -191,8 +208,12 @@ def build(
         def begin(rows: slice) -> list[Future[dict[str, Array]]]:
             return [pool.submit(sweep.answers, rows) for sweep in running]
 
-        blocks = _blocks(probes.columns["tick"], order)
-        ahead = begin(blocks[0])
+        every = _blocks(probes.columns["tick"], order)
+        for rows in every[:stand]:
+            for passed in begin(slice(rows.stop - 1, rows.stop)):
+                passed.result()
+        blocks = every[stand:]
+        ahead = begin(blocks[0]) if blocks else []
         for place, rows in enumerate(blocks):
             answers = {name: each for future in ahead for name, each in future.result().items()}
             ahead = begin(blocks[place + 1]) if place + 1 < len(blocks) else []
@@ -201,9 +222,9 @@ def build(
 
 
 def _blocks(tick: Array, order: Array | None) -> list[slice]:
-    """Rows of about a row group each, sorted in time, that hold the same probes in their own order."""
+    """Rows of about a part each, sorted in time, that hold the same probes in their own order."""
     rows = len(tick)
-    ends = np.arange(ROW_GROUP, rows, ROW_GROUP)
+    ends = np.arange(parts.ROWS, rows, parts.ROWS)
     if order is not None:  # cut only where none of those before stands behind one of those after
         closed = np.flatnonzero(np.maximum.accumulate(order)[:-1] == np.arange(rows - 1)) + 1
         ends = np.unique(np.append(closed, rows)[np.searchsorted(closed, ends)])

@@ -21,6 +21,7 @@ from tasks import evaluation, featurize, growth, ingest, labels, playlist, simul
 from tasks.featurize import History
 from tasks.forgetting import tombstones
 from tasks.split import Windows
+from tasks.standing import Before, Origin
 from tasks.store import Entry, Store, key
 from tasks.warehouse import Warehouse
 
@@ -106,13 +107,17 @@ def _featurized(
         "windows": windows, "min_rows": config.split.min_rows,
     }  # fmt: skip
     clock = data.facts["clock"]
+    # windows say which rows will be trained on, not what they hold
+    way = key(featurize.write, [], {name: read[name] for name in ("timezone", "target", "known_until")})
 
     def work(folder: Path) -> Mapping[str, Any]:
         path = folder / "features.parquet"
         with Warehouse(config.store) as warehouse:
             history = past(config, data, outcomes, until)
-            names = featurize.write(history, target, None, warehouse, config.store.threads, path)
+            before = _before(config, way) if clock == "time" else None
+            names = featurize.write(history, target, None, warehouse, config.store.threads, path, before)
         sizes = split.check(path, windows, clock, config.split)
+        Origin(way, data.key, outcomes.key).sign(folder)
         return {
             "clock": clock,
             "names": names,
@@ -122,6 +127,19 @@ def _featurized(
         }
 
     return store(config).once("features", key(featurize.write, inputs, read), work)
+
+
+def _before(config: Config, way: str) -> Before | None:
+    """The newest feature table made in this way whose history is still there."""
+    for entry in store(config).entries("features"):
+        origin = Origin.of(entry.path)
+        if origin is not None and origin.way == way:
+            data = store(config).peek("ingest", origin.data)
+            outcomes = store(config).peek("labels", origin.outcomes)
+            if data and outcomes:
+                history = past(config, data, outcomes, None)
+                return Before(entry.tables["features"].path, entry.facts["names"], history)
+    return None
 
 
 def audited(config: Config, data: Entry, outcomes: Entry, features: Entry) -> Entry:

@@ -144,6 +144,10 @@ class Store:
                 return None
         return found
 
+    def peek(self, step: str, key: str) -> Entry | None:
+        """The entry of ``key`` as ``find`` tells it; to look at it is not to use it."""
+        return _entry(self.root / step / key)
+
     def entries(self, step: str) -> Iterator[Entry]:
         """The step's whole entries, the last used one first; to look at them is not to use them."""
         used = []

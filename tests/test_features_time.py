@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from schemas import tables
-from tasks import featurize
+from tasks import featurize, parts
 from tasks.features import declared
 from tests import logs
 from tests.logs import BASE, OUTCOMES, Log, differences, features, names_of, play
@@ -116,7 +116,7 @@ def test_blocks_of_rows_change_nothing(scratch: Path, log: Log, size: int) -> No
     """A sweep that stops and goes on, also where rounding has put the rows out of their ticks' order."""
     whole = features(log, scratch)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(featurize, "ROW_GROUP", size)
+        patch.setattr(parts, "ROWS", size)
         cut = features(log, scratch)
     assert cut.equals(whole)
 
