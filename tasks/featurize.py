@@ -196,7 +196,7 @@ def build(
 
     Block by block, because what the past answers takes more memory than the features themselves;
     the sweeps of the next block run while this one is evaluated, and used. Of the first ``stand``
-    blocks there is no frame: the sweeps only pass through what happened before their last probes.
+    blocks there is no frame: the sweeps pass through what happened meanwhile, a block at a time.
     """
     order = _order(probes.columns["tick"])
     probes = probes if order is None else probes.take(order)

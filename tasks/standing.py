@@ -66,28 +66,29 @@ def linked(
 ) -> int:
     """Give parts of an earlier table that stand another name in the folder ``table``; their number.
 
-    ``rows`` (play, tick) are those of the new table, whose parts are to be the ``blocks``.
+    ``rows`` (with their ``tick``) are those of the new table, whose parts are to be the ``blocks``.
     """
     number = 0
     with suppress(FileNotFoundError):  # `gc` may remove the earlier one
-        play, tick = _changed(before.history, history)
-        stands = (rows["play"].to_numpy() < play) & (rows["tick"].to_numpy() < tick)
+        stands = rows["tick"].to_numpy() < _changed(before.history, history)
         standing = rows.height if stands.all() else int(stands.argmin())
         for block, path in zip(blocks, parts.files(before.table), strict=False):
-            if block.stop > standing or parts.rows(path) != block.stop - block.start:
+            if block.stop > standing:
                 break
+            assert parts.rows(path) == block.stop - block.start, f"{path}: other rows stand"
             parts.link(path, parts.part(table, number))
             number += 1
     return number
 
 
-def _changed(before: History, now: History) -> tuple[int, int]:
-    """The first play that is not what it was, or whose label is not, and the first such moment (ms).
+def _changed(before: History, now: History) -> int:
+    """A moment (ms) before which all records are what they were, and so all that plays can see.
 
-    The moment is not after any play from there on, nor after an error that came or went.
+    No play from the first on that is not what it was, or whose label is not, has an earlier tick;
+    nor does an error that came or went.
     """
-    if before.labels.keys() != now.labels.keys() or not _known(before, now):
-        return 0, 0
+    if not _known(before, now):
+        return 0
     same = 0
     for old, new in zip(parts.files(before.plays), parts.files(now.plays), strict=False):
         if not (old.samefile(new) or filecmp.cmp(old, new, shallow=False)):
@@ -100,7 +101,7 @@ def _changed(before: History, now: History) -> tuple[int, int]:
     ]
     first = pl.concat(starts).min().collect(engine="streaming").item()
     moments = [NEVER if first is None else first // DAY * DAY, _failed(before.errors, now.errors)]
-    return play, min(moments)
+    return min(moments)
 
 
 def _known(before: History, now: History) -> bool:

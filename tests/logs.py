@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
@@ -13,7 +14,7 @@ import polars as pl
 
 from schemas import config, tables
 from schemas.config import Labels
-from tasks import featurize, labels
+from tasks import featurize, labels, parts
 from tasks.featurize import History
 from tasks.warehouse import Warehouse
 
@@ -101,8 +102,9 @@ def write(
         "users": table(tables.Users, users),
         "errors": table(tables.Errors, [{"file": "e", "position": 0, **row} for row in log.errors]),
     }
-    for name, frame in made.items():
-        frame.write_parquet(folder / f"{name}.parquet")
+    write_in_parts(made["plays"], folder / "plays.parquet")
+    for name in ("tracks", "users", "errors"):
+        made[name].write_parquet(folder / f"{name}.parquet")
     with warehouse(folder) as house:
         plays, catalogue = folder / "plays.parquet", folder / "tracks.parquet"
         labels.write(plays, catalogue, log.clock, log.settings, house, folder)
@@ -115,6 +117,15 @@ def write(
         timezone=log.timezone,
         known_until=log.known_until,
     )
+
+
+def write_in_parts(frame: pl.DataFrame, folder: Path) -> None:
+    """A table as ingest writes the plays."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    for start in range(0, max(frame.height, 1), parts.ROWS):
+        part = frame.slice(start, parts.ROWS)
+        part.write_parquet(parts.part(folder, start // parts.ROWS))
 
 
 def warehouse(folder: Path) -> Warehouse:
@@ -132,6 +143,7 @@ def features(
             "completed" if log.clock == "time" and log.settings.target == "completed" else "repeated"
         )
     path = folder / "features.parquet"
+    shutil.rmtree(path, ignore_errors=True)
     with warehouse(folder) as house:
         featurize.write(history, target, names, house, 1, path)
     plays = pl.read_parquet(history.plays).with_row_index("play").select(

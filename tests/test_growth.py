@@ -137,6 +137,32 @@ def test_parts_that_stand_are_further_names_of_the_same_files(tmp_path: Path) ->
     assert parts.contents(grown.path, {}).digest == grown.digest
 
 
+def featurized(raw: Path, store: Path) -> Entry:
+    given = ["source.kind=spotify_export", f"source.path={raw}", f"store.path={store}"]
+    config = load(None, [*given, "split.min_rows=1"])
+    data = stages.ingested(config, None, NOW)
+    return stages.featurized(config, data, stages.labelled(config, data))
+
+
+def test_features_go_on_from_those_of_before(tmp_path: Path) -> None:
+    raw, path = tmp_path / "raw", "ann/endsong_0.json"
+    ends = ("trackdone", "fwdbtn")
+    days = [extended(at * 360, at % 5, 31_000) | {"reason_end": ends[at % 2]} for at in range(40)]
+    write(raw / path, days)
+    first = featurized(raw, tmp_path / "store")
+    appended(raw / path, extended(40 * 360, 1, 31_000))
+    grown = featurized(raw, tmp_path / "store").tables["features"]
+    pairs = list(zip(parts.files(first.tables["features"].path), parts.files(grown.path), strict=False))
+    assert [old.samefile(new) for old, new in pairs] == [True] * 9 + [False]
+    fresh = featurized(raw, tmp_path / "fresh").tables["features"]
+    assert grown.digest == fresh.digest
+    assert pl.read_parquet(grown.path).equals(pl.read_parquet(fresh.path))
+    shutil.rmtree(first.path)  # what is gone cannot be gone on from, what goes on from it stays
+    appended(raw / path, extended(41 * 360, 1, 31_000))
+    last = featurized(raw, tmp_path / "store").tables["features"]
+    assert last.digest == featurized(raw, tmp_path / "new").tables["features"].digest
+
+
 def test_a_part_is_told_by_what_is_known_of_its_file(tmp_path: Path) -> None:
     table = tmp_path / "table.parquet"
     table.mkdir()
