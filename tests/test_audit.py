@@ -150,7 +150,7 @@ def test_an_edited_table_is_found(tmp_path: Path, edit: pl.Expr) -> None:
     frame = logs.features(TIMED, tmp_path)
     history = logs.write(TIMED, tmp_path)
     path = tmp_path / "features.parquet"
-    pl.read_parquet(path).with_columns(edit).write_parquet(path)
+    logs.write_in_parts(pl.read_parquet(path).with_columns(edit), path)
     with pytest.raises(LeakError):
         audit(path, logs.names_of(frame), history, config(TIMED, tmp_path), tmp_path)
     wrong = pl.read_parquet(tmp_path / "audit.parquet").filter(~pl.col("equal"))
@@ -176,7 +176,8 @@ def test_when_plays_come_only_rows_with_another_past_are_rebuilt(tmp_path: Path)
     before = sum(row["started_at"] < early["started_at"] for row in log.plays)
     assert before + mended["rebuilt"] >= mended["plays"] > mended["rebuilt"]
     path = tmp_path / "features.parquet"
-    pl.read_parquet(path).with_columns(pl.col("user_completion_rate") + 1e-3).write_parquet(path)
+    edited = pl.read_parquet(path).with_columns(pl.col("user_completion_rate") + 1e-3)
+    logs.write_in_parts(edited, path)
     names = pl.read_parquet(tmp_path / "audit.parquet")["feature"].unique().to_list()
     history = logs.write(log.with_plays([*log.plays, later, early]), tmp_path)
     with pytest.raises(LeakError):
