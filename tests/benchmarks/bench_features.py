@@ -96,7 +96,7 @@ def floor(folder: Path, every: bool) -> None:
     import duckdb
 
     with duckdb.connect(config={"threads": 2, "memory_limit": "2GB"}) as connection:
-        table = connection.read_parquet(str(folder / f"features-{every}.parquet"))
+        table = connection.read_parquet(str(folder / f"features-{every}.parquet" / "*.parquet"))
         table.write_parquet(str(folder / "floor.parquet"), compression="zstd")
 
 
