@@ -8,7 +8,7 @@ The others are put in order again together with the new ones.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,12 @@ TOLD = ("plays", "errors")  # tables whose records are read once
 WAY = "way"  # among what is kept: the name of how raw files were read
 CATALOGUE = "catalogue/"  # what the names of its files begin with; those of the source with a number
 FUTURE = "in the future"  # why a play is refused that ends after the reading
-MINUTE = 60_000
+MOMENT = pl.Datetime("ms", "UTC")
 
 
 @dataclass(frozen=True)
 class Base:
-    """An earlier ingest's result, or nothing: ``folder`` with plays, errors, quarantine and ``kept``."""
+    """An earlier ingest's result, or nothing: ``folder`` with its tables and ``kept``."""
 
     folder: Path
     facts: Mapping[str, Any]
@@ -75,20 +75,19 @@ def nothing(scratch: Path) -> Base:
     """What a first ingest goes on from: empty tables."""
     folder = scratch / "nothing"
     (folder / KEPT / MERGED).mkdir(parents=True)
-    for path, model in (
-        ("plays", tables.Plays), ("errors", tables.Errors), ("quarantine", tables.Quarantine),
-        (f"{KEPT}/{MERGED}/000000", tables.Plays),
-    ):  # fmt: skip
+    empty = {"quarantine": tables.Quarantine, f"{KEPT}/{MERGED}/000000": tables.Plays}
+    for path, model in (tables.SOURCE_TABLES | empty).items():
         pl.DataFrame(schema=tables.columns(model)).write_parquet(folder / f"{path}.parquet")
     return Base(folder, {"read": {}, "clock": "time"}, NOTHING)
 
 
-def base(entries: Iterable[Entry], way: str, files: Mapping[str, Path]) -> Base | None:
+def base(entries: Iterable[Entry], way: str, files: Iterable[str]) -> Base | None:
     """The newest entry that read files of these names in the same way, if any.
 
-    ``way`` names how raw files are read (code, settings, listeners left out); ``files`` are paths by
-    their line in the fact ``files``. An entry that refused plays of the future is none: by now they
-    may have happened. Nor is one that left out listeners: what else it left out is not known.
+    ``way`` names how raw files are read (code, settings, listeners left out); ``files`` are lines as in
+    the fact ``files``, whose digests make no difference here: see ``compared``. An entry that refused
+    plays of the future is none: by now they may have happened. Nor is one that left out listeners:
+    what else it left out is not known.
     """
     names = {_name(line) for line in files}
     for entry in entries:
@@ -99,9 +98,15 @@ def base(entries: Iterable[Entry], way: str, files: Mapping[str, Path]) -> Base 
             and not any(FUTURE in row["reason"] for row in facts["refused"])
             and not any(facts.get("forgotten", {}).values())
         ):
-            unchanged = frozenset(path for line, path in files.items() if line in known)
-            return Base(entry.path, facts, Earlier(unchanged, entry.path / KEPT, facts["reader"]))
+            return Base(entry.path, facts, Earlier(frozenset(), entry.path / KEPT, facts["reader"]))
     return None
+
+
+def compared(base: Base, files: Mapping[str, Path]) -> Base:
+    """The base with its unchanged files: ``files`` are paths by their line in the fact ``files``."""
+    known = set(base.facts["files"])
+    unchanged = frozenset(path for line, path in files.items() if line in known and _of_source(line))
+    return replace(base, earlier=replace(base.earlier, unchanged=unchanged))
 
 
 def sign(folder: Path, way: str) -> None:
@@ -130,16 +135,16 @@ def touched(base: Base, new: list[Path], scratch: Path) -> Touched:
         nothing = {"user_id": pl.String, "plays": pl.Int64, "last_end": pl.Int64}
         standing = {part: rows(part) for part in base.merged}
         return Touched(rows(base.plays), [], pl.DataFrame(schema=nothing), standing)
-    started, ended = (pl.col(name).dt.epoch("ms") for name in ("started_at", "ended_at"))
+    started, ended = pl.col("started_at"), pl.col("ended_at")  # bare: whole row groups are left out
     # as it was read: in the table, a start may have been moved to the end of the play before
-    read = ended - pl.col("ms_played").fill_null(0)
+    read = (ended.dt.epoch("ms") - pl.col("ms_played").fill_null(0)).cast(MOMENT)
     first_end = pl.scan_parquet(new).select(ended.min()).collect().item()
-    edge = first_end // MINUTE * MINUTE  # packages are merged by the minute
+    edge = pl.lit(first_end.replace(second=0, microsecond=0), MOMENT)  # merged by the minute
     starts = [pl.scan_parquet(new).select(start=started.min())]
     starts += [each.filter(ended >= edge).select(start=read.min()) for each in (plays, merged)]
-    moment = pl.concat(starts).min().collect().item()
+    moment = pl.lit(pl.concat(starts).min().collect().item(), MOMENT)
     settled = ended < edge
-    moved = pl.when(settled).then("started_at").otherwise(read.cast(pl.Datetime("ms", "UTC")))
+    moved = pl.when(settled).then(started).otherwise(read)
     again = [
         plays.filter(started >= moment).with_columns(started_at=moved, settled=settled),
         merged.filter(~settled).with_columns(settled=pl.lit(value=False)),
@@ -152,10 +157,11 @@ def touched(base: Base, new: list[Path], scratch: Path) -> Touched:
         numbered.sink_parquet(pieces[-1], compression="lz4")
         record += rows(pieces[-1])
     before = plays.group_by("user_id").agg(
-        plays=(started < moment).sum().cast(pl.Int64), last_end=ended.filter(settled).max()
+        plays=(started < moment).sum().cast(pl.Int64),
+        last_end=ended.filter(settled).max().dt.epoch("ms"),
     )
     return Touched(
-        plays.select((started < moment).sum()).collect().item(),
+        rows(base.plays) - rows(pieces[len(new)]),  # all but its plays that are ordered again
         pieces,
         before.collect(engine="streaming"),
         {part: pl.scan_parquet(part).select(settled.sum()).collect().item() for part in base.merged},

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import polars as pl
@@ -22,9 +24,9 @@ from tasks import catalogue, growth, ordering, parts
 from tasks.admitted import Tally, in_parts, parquet, valid
 from tasks.forgetting import tombstones
 from tasks.growth import Base
-from tasks.sources import READERS
+from tasks.sources import BEGINNINGS, READERS
 from tasks.sources.catalogue import files
-from tasks.sources.earlier import KEPT, ChangedError
+from tasks.sources.earlier import KEPT, Beginnings, ChangedError, Earlier
 from tasks.store import digest_files
 from tasks.validate import refuse
 from tasks.warehouse import Warehouse
@@ -59,35 +61,57 @@ def raw_files(config: Config) -> list[Path]:
     return READERS[config.source.kind].files(config.source)
 
 
-def inputs(config: Config) -> dict[str, Path]:
-    """Each raw file and each of the catalogue's, by ``<SHA-256> <path>``, sorted; for the store's key.
+def named(config: Config) -> dict[str, Path]:
+    """Each raw file and each of the catalogue's by a name that does not tell where it lies.
 
-    The path in these lines starts with the place and the name of its ``source.path``: readers name
-    accounts, packages and raw records by them. Where that folder lies does not count. Files of the
-    catalogue start with its name before that.
+    It starts with the place and the name of its ``source.path``: readers name accounts, packages and
+    raw records by them. Names of the catalogue's files start with its own before that.
     """
-    named = [
-        *_named(raw_files(config), config.source.path, ""),
-        *_named(files(config.catalogue), config.catalogue.path, growth.CATALOGUE),
-    ]
-    return dict(sorted(named))
+    return {
+        **_named(raw_files(config), config.source.path, ""),
+        **_named(files(config.catalogue), config.catalogue.path, growth.CATALOGUE),
+    }
 
 
-def _named(paths: list[Path], roots: Sequence[Path], prefix: str) -> Iterator[tuple[str, Path]]:
-    for path, digest in zip(paths, digest_files(paths).values(), strict=True):
-        number, root = next(
-            (number, root) for number, root in enumerate(roots) if path.is_relative_to(root)
-        )
-        below = path.relative_to(root).as_posix()
-        yield f"{digest} {prefix}{number}/{root.resolve().name}/{below}", path
+def _named(paths: list[Path], roots: Sequence[Path], prefix: str) -> dict[str, Path]:
+    told = {}
+    places = [(root.parts, f"{prefix}{at}/{root.resolve().name}") for at, root in enumerate(roots)]
+    for path in paths:
+        below = path.parts
+        root, place = next(each for each in places if below[: len(each[0])] == each[0])
+        told["/".join((place, *(below[len(root) :] or ".")))] = path
+    return told
 
 
-def ingest(config: Config, now: datetime, folder: Path, base: Base | None = None) -> dict[str, Any]:
+def inputs(
+    config: Config, named: Mapping[str, Path], earlier: Earlier
+) -> tuple[dict[str, Path], Beginnings]:
+    """The files by ``<SHA-256> <name>``, sorted, for the store's key; and digests of their beginnings.
+
+    Those that the reader will ask for when it is given ``earlier``: each file is hashed once.
+    """
+    asked = BEGINNINGS.get(config.source.kind)
+    ends = asked(config.source, earlier) if asked else lambda _: ()
+    own = dict.fromkeys(path for name, path in named.items() if not name.startswith(growth.CATALOGUE))
+    digests = digest_files(own, ends)
+    digests |= digest_files(path for path in named.values() if path not in own)
+    found = sorted((f"{digests[path][0]} {name}", path) for name, path in named.items())
+    return dict(found), {path: told for path, (_, told) in digests.items()}
+
+
+def ingest(
+    config: Config,
+    now: datetime,
+    folder: Path,
+    base: Base | None = None,
+    beginnings: Beginnings = MappingProxyType({}),
+) -> dict[str, Any]:
     """Write plays, tracks, users, errors and quarantine as Parquet into ``folder``; return facts.
 
     Where the source dates tags, also those. With a catalogue also audio; then tracks are those of the
     source, completed, and the catalogue's. ``base`` is an earlier ingest in the same way (see
     ``growth.base``): what it read of the source is not read again where that makes no difference.
+    ``beginnings`` are what ``inputs`` told: the reader need not hash these.
 
     ``now`` (aware) only serves to refuse plays of the future. Facts: ``reader`` (what the reader
     tells), ``clock`` ("time" or "order"), ``read`` and ``rows`` (rows by table, before and after),
@@ -106,14 +130,17 @@ def ingest(config: Config, now: datetime, folder: Path, base: Base | None = None
     with tempfile.TemporaryDirectory(prefix=".scratch-", dir=folder) as name:
         if base is not None:
             try:
-                return _ingest(config, now, folder, base, Path(name) / "new")
+                return _ingest(config, now, folder, base, beginnings, Path(name) / "new")
             except (ChangedError, InputError, FileNotFoundError):
                 # a refusal is told of the whole source; the earlier entry may be removed by `gc`
                 shutil.rmtree(Path(name) / "new", ignore_errors=True)
-        return _ingest(config, now, folder, growth.nothing(Path(name)), Path(name) / "all")
+        nothing = growth.nothing(Path(name))
+        return _ingest(config, now, folder, nothing, beginnings, Path(name) / "all")
 
 
-def _ingest(config: Config, now: datetime, folder: Path, base: Base, scratch: Path) -> dict[str, Any]:
+def _ingest(
+    config: Config, now: datetime, folder: Path, base: Base, beginnings: Beginnings, scratch: Path
+) -> dict[str, Any]:
     gone = tombstones.read(config.store.path)
     read = {table: base.facts["read"].get(table, 0) for table in growth.TOLD}
     tally = Tally(gone, read, refused=[base.quarantine()])
@@ -121,7 +148,8 @@ def _ingest(config: Config, now: datetime, folder: Path, base: Base, scratch: Pa
     order = pl.DataFrame(schema=ordering.ORDER)
     touched = None
     with Warehouse(config.store) as warehouse:
-        told = READERS[config.source.kind].stage(config.source, scratch, warehouse, base.earlier)
+        earlier = replace(base.earlier, beginnings=beginnings)
+        told = READERS[config.source.kind].stage(config.source, scratch, warehouse, earlier)
         new = _valid_plays(warehouse, now.astimezone(UTC), scratch, tally)
         _refuse_too_many(tally, config.source)
         added = _write_others(warehouse, new, base, folder, tally)
@@ -237,20 +265,24 @@ def _write_others(
     ) as write:
         for good in valid(warehouse, "errors", tally):
             write(good)
-    heard = [pl.scan_parquet(path) for path in (base.plays, *pieces)]
-    unsure = pl.scan_parquet(folder / "errors.parquet")
-    named = {"tracks": ("track_id", heard), "users": ("user_id", [*heard, unsure])}
+    named = {"tracks": ("track_id", pieces), "users": ("user_id", [*pieces, folder / "errors.parquet"])}
     added = {}
     for table, (id_, naming) in named.items():
         model = tables.SOURCE_TABLES[table]
-        ids = pl.concat([each.select(pl.col(id_).unique()) for each in naming]).unique()
-        missing = ids.collect(engine="streaming")
+        ids = [pl.scan_parquet(path).select(pl.col(id_).unique()) for path in naming]
+        ids.append(pl.LazyFrame(schema={id_: pl.String}))
+        missing = pl.concat(ids).unique().collect(engine="streaming")
+        # the earlier table has all that earlier plays name: they are asked only for what is left of it
+        before = pl.read_parquet(base.folder / f"{table}.parquet", columns=[id_])
         unheard = tally.theirs - set(missing[id_]) if table == "tracks" and tally.theirs else set()
         only_theirs = pl.col(id_).is_in(pl.Series(sorted(unheard), dtype=pl.String).implode())
         with parquet(folder / f"{table}.parquet", model) as write:
             for good in valid(warehouse, table, tally):
-                missing = missing.join(good, on=id_, how="anti")
+                missing, before = (each.join(good, on=id_, how="anti") for each in (missing, before))
                 write(good.filter(~only_theirs) if unheard else good)
+            if not before.is_empty():
+                earlier = pl.scan_parquet(base.plays).select(id_).join(before.lazy(), on=id_, how="semi")
+                missing = pl.concat([missing, earlier.unique().collect(engine="streaming")]).unique()
             nulls = [
                 pl.lit(None, dtype).alias(column)
                 for column, dtype in tables.columns(model).items()

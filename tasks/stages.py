@@ -20,6 +20,7 @@ from tasks import audit as auditing
 from tasks import evaluation, featurize, growth, ingest, labels, playlist, simulation, split, training
 from tasks.featurize import History
 from tasks.forgetting import tombstones
+from tasks.sources.earlier import NOTHING
 from tasks.split import Windows
 from tasks.standing import Before, Origin
 from tasks.store import Entry, Store, key
@@ -53,18 +54,21 @@ def ingested(config: Config, made: Entry | None, now: datetime) -> Entry:
     """Canonical tables of the raw data; of the simulated world where ``made`` is given."""
     source = ingest.resolve(config, made.path if made else None)
     resolved = config.model_copy(update={"source": source})
-    found = ingest.inputs(resolved)
+    named = ingest.named(resolved)
     gone = tombstones.read(config.store.path)
     settings = {"kind", "columns", "max_refused_share", "max_unzipped_mb"}
     read = source.model_dump(mode="json", include=settings)
     without = [f"without {each}" for each in gone.listeners]
     way = key(ingest.ingest, without, read)
+    unhashed = gone.masked([f"? {name}" for name in named])
+    base = growth.base(store(config).entries("ingest"), way, unhashed)
+    found, beginnings = ingest.inputs(resolved, named, base.earlier if base else NOTHING)
 
     def work(folder: Path) -> Mapping[str, Any]:
         files = gone.masked(list(found))
         paths = dict(zip(files, found.values(), strict=True))
-        base = growth.base(store(config).entries("ingest"), way, paths)
-        told = ingest.ingest(resolved, now, folder, base)
+        before = growth.compared(base, paths) if base else None
+        told = ingest.ingest(resolved, now, folder, before, beginnings)
         growth.sign(folder, way)
         return {**told, "files": files}
 

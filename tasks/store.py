@@ -235,16 +235,31 @@ def key(work: Callable[..., Any], inputs: Iterable[str], settings: Mapping[str, 
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def digest_files(paths: Iterable[Path]) -> dict[str, str]:
-    """SHA-256 of each file's bytes, by path; two at a time (hashing releases the GIL)."""
-
-    def digest(path: Path) -> str:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-
+def digest_files(
+    paths: Iterable[Path], ends: Callable[[Path], Iterable[int]] = lambda _: ()
+) -> dict[Path, tuple[str, dict[int, str]]]:
+    """What ``digest_file`` tells of each, by path; two at a time (hashing releases the GIL)."""
     names = list(paths)
     with ThreadPoolExecutor(2) as pool:
-        return dict(zip(map(str, names), pool.map(digest, names), strict=True))
+        told = pool.map(lambda path: digest_file(path, ends(path)), names)
+        return dict(zip(names, told, strict=True))
+
+
+def digest_file(path: Path, ends: Iterable[int]) -> tuple[str, dict[int, str]]:
+    """SHA-256 of a file's bytes; and of its first bytes up to each of the ``ends`` that it reaches."""
+    digest, at = hashlib.sha256(), 0
+    told: dict[int, str] = {}
+    block = memoryview(bytearray(1 << 18))
+    with path.open("rb", buffering=0) as file:
+        for end in sorted(ends):
+            while count := file.readinto(block[: end - at]):
+                digest.update(block[:count])
+                at += count
+            if at == end:
+                told[end] = digest.hexdigest()
+        while count := file.readinto(block):
+            digest.update(block[:count])
+    return digest.hexdigest(), told
 
 
 def write_durably(path: Path, text: str) -> None:

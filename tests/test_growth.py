@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,12 @@ from hypothesis import strategies as st
 
 from schemas.loading import load
 from schemas.tables import Quarantine
-from tasks import admitted, growth, parts, stages
+from tasks import admitted, growth, ingest, parts, stages, store
+from tasks.admitted import Tally
 from tasks.forgetting import removal, tombstones
-from tasks.store import Entry
+from tasks.sources import spotify_export
+from tasks.store import Entry, digest_file
+from tasks.warehouse import Warehouse
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 START = datetime(2024, 5, 1, 8, tzinfo=UTC)
@@ -326,6 +330,46 @@ def test_where_old_records_changed_everything_is_read(
     same(ingested(raw, tmp_path / "store"), ingested(raw, tmp_path / "fresh"))
 
 
+def test_each_file_is_hashed_once(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where it grew; what lies in an archive is hashed by itself."""
+    hashed: list[Path] = []
+
+    def told(path: Path, ends: Iterable[int]) -> tuple[str, dict[int, str]]:
+        hashed.append(path)
+        return digest_file(path, ends)
+
+    monkeypatch.setattr(store, "digest_file", told)
+    monkeypatch.setattr(spotify_export, "digest_file", told)
+    for grow in (lambda _: None, GROWING["a play of each package"], CHANGED["a record less"]):
+        grow(raw)
+        hashed.clear()
+        ingested(raw, tmp_path / "store")
+        loose = [path for path in hashed if path.is_relative_to(raw)]
+        assert sorted(loose) == sorted(path for path in raw.rglob("*.*") if path.is_file())
+
+
+def test_a_file_that_grows_while_it_is_read_is_hashed_again(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its new digest is of the records that were read: the next reading goes on from there."""
+    ingested(raw, tmp_path / "store")
+    GROWING["a later play"](raw)
+    before = ingest.ingest
+
+    def late(*given: Any) -> dict[str, Any]:
+        appended(raw / "ann" / "endsong_0.json", extended(210, 1, 31_000))
+        return before(*given)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(growth, "nothing", forbidden)
+        patched.setattr(ingest, "ingest", functools.wraps(before)(late))
+        ingested(raw, tmp_path / "store")
+        patched.setattr(ingest, "ingest", before)
+        appended(raw / "ann" / "endsong_0.json", extended(220, 1, 31_000))
+        grown = ingested(raw, tmp_path / "store")
+    same(grown, ingested(raw, tmp_path / "fresh"))
+
+
 def test_a_play_of_the_future_may_have_happened_since(raw: Path, tmp_path: Path) -> None:
     """It was refused once; whether it still is only reading it again can tell."""
     minute = int((NOW - START) / timedelta(minutes=1))
@@ -455,6 +499,54 @@ def test_a_file_of_the_catalogue_that_becomes_one_of_the_source_is_read(tmp_path
     grown = scrobbled(both, tmp_path / "store", catalogue)
     assert grown.facts["rows"]["plays"] == 3
     same(grown, scrobbled(both, tmp_path / "fresh", catalogue))
+
+
+def described(folder: Path, *tracks: str) -> str:
+    """A catalogue's setting, of tracks by an artist of the same name."""
+    folder.mkdir(exist_ok=True)
+    text = "\n".join(["name,artist", *(f"{each},{each}" for each in tracks), ""])
+    (folder / "tracks.csv").write_text(text, encoding="utf-8")
+    return f"catalogue.path={json.dumps([str(folder)])}"
+
+
+def test_a_catalogue_that_changes_meanwhile_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What only it named goes with it, unless a play names it by now; what plays name stays."""
+    plays = tmp_path / "plays"
+    listens(plays / "1.csv", *DAYS["1.csv"])
+    scrobbled([plays], tmp_path / "store", described(tmp_path / "music", "Rez", "Gone", "Stays"))
+    listens(plays / "3.csv", *DAYS["3.csv"])
+    changed = described(tmp_path / "music", "Stays", "New")
+    with monkeypatch.context() as patched:
+        patched.setattr(growth, "nothing", forbidden)
+        grown = scrobbled([plays], tmp_path / "store", changed)
+    same(grown, scrobbled([plays], tmp_path / "fresh", changed))
+    tracks = pl.read_parquet(grown.tables["tracks"].path)
+    assert sorted(tracks["name"]) == ["New", "Rez", "Stays", "jóga"]
+
+
+UNNAMED = ["Song 1", "Song 5", "song 9", "Song 9"]
+
+
+def test_tracks_that_only_earlier_plays_name_are_added_again(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if their own rows were refused: Song 1 has old plays, Song 5 new ones, song 9 both."""
+
+    def valid(warehouse: Warehouse, table: str, tally: Tally) -> Iterator[pl.DataFrame]:
+        for good in admitted.valid(warehouse, table, tally):
+            yield good.filter(~pl.col("name").is_in(UNNAMED)) if table == "tracks" else good
+
+    monkeypatch.setattr(ingest, "valid", valid)
+    first = ingested(raw, tmp_path / "store")
+    assert first.facts["added"]["tracks"] == 2
+    appended(raw / "ann" / "endsong_0.json", *(extended(200 + song, song, 900) for song in (5, 9)))
+    with monkeypatch.context() as patched:
+        patched.setattr(growth, "nothing", forbidden)
+        grown = ingested(raw, tmp_path / "store")
+    assert grown.facts["added"] == {"tracks": 3, "users": 0}
+    same(grown, ingested(raw, tmp_path / "fresh"))
 
 
 def test_rows_that_came_bit_by_bit_are_written_together(tmp_path: Path) -> None:

@@ -21,10 +21,11 @@ from schemas.config import Config, Source
 from schemas.errors import InputError
 from tasks import admitted, ordering
 from tasks import ingest as module
-from tasks.ingest import ingest, inputs, raw_files, resolve
+from tasks.ingest import ingest, raw_files, resolve
 from tasks.sources import kkbox
 from tasks.sources.earlier import Earlier
 from tasks.warehouse import Warehouse
+from tests.sources.staged import lines
 
 KKBOX = Path(__file__).parent / "fixtures" / "kkbox"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -401,17 +402,17 @@ def test_the_key_holds_contents_and_relative_paths(
     (first / "ann").mkdir(parents=True)
     (first / "ann" / "a.json").write_text("[1]")
     (first / "b.json").write_text("[1]")
-    found = list(inputs(config(first)))
+    found = lines(config(first))
     assert [each.split(" ", 1)[1] for each in found] == ["0/export/ann/a.json", "0/export/b.json"]
     assert raw_files(config(first)) == [first / "ann" / "a.json", first / "b.json"]
     shutil.copytree(first, second)
-    assert list(inputs(config(second))) == found
+    assert lines(config(second)) == found
     (second / "ann").rename(second / "bob")
-    assert list(inputs(config(second))) != found
+    assert lines(config(second)) != found
     (first / "b.json").write_text("[2]")
-    assert list(inputs(config(first))) != found
+    assert lines(config(first)) != found
     monkeypatch.setattr(module, "READERS", {"spotify_export": Fake(), "kkbox": kkbox})
-    assert len(list(inputs(config(KKBOX, kind="kkbox")))) == 5
+    assert len(lines(config(KKBOX, kind="kkbox"))) == 5
 
 
 def test_a_simulated_source_is_read_in_its_format(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ packages are merged and plays are put in order.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -55,4 +55,10 @@ READERS: Mapping[str, Reader] = {
     "lastfm_hetrec": hetrec,
     "lastfm_1k": lastfm_1k,
     "scrobbles": scrobbles,
+}
+
+# The readers that need digests of files' beginnings (see `Earlier`) tell up to where, before any file is
+# hashed: of the settings and the earlier reading they make a function of the file.
+BEGINNINGS: Mapping[str, Callable[[Source, Earlier], Callable[[Path], Iterable[int]]]] = {
+    "spotify_export": spotify_export.beginnings,
 }

@@ -7,13 +7,10 @@ each file are looked at first and a fault is looked up and told in words of our 
 from __future__ import annotations
 
 import codecs
-import hashlib
 import json
 import os
 import re
 import shutil
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from schemas.errors import InputError
@@ -64,25 +61,13 @@ def whole(raw: RawFile, bracket: str, scratch: Path) -> RawFile:
     return raw
 
 
-def extent(raw: RawFile) -> int:
+def extent(path: Path) -> int:
     """Bytes of a whole list up to the end of its last record: what stays when records are added."""
-    with raw.path.open("rb") as file:
+    with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         end = file.seek(max(0, size - TAIL))
         text = file.read().rstrip()
     return end + len(text.removesuffix(b"]").rstrip())
-
-
-def digests(raw: RawFile, ends: Sequence[int]) -> list[str]:
-    """SHA-256 of the file's first bytes up to each of the ``ends``, which ascend."""
-    told, at, digest = [], 0, hashlib.sha256()
-    with raw.path.open("rb") as file:
-        for end in ends:
-            while at < end and (block := file.read(min(BLOCK, end - at))):
-                digest.update(block)
-                at += len(block)
-            told.append(digest.hexdigest())
-    return told
 
 
 def rest(raw: RawFile, end: int, target: Path) -> RawFile | None:
@@ -102,7 +87,7 @@ def rest(raw: RawFile, end: int, target: Path) -> RawFile | None:
         else:
             return None
         shutil.copyfileobj(source, sink)
-    return replace(raw, path=target)
+    return raw.rewritten(target)
 
 
 def fault(raw: RawFile) -> InputError | None:
@@ -188,4 +173,4 @@ def _recoded(raw: RawFile, encoding: str, scratch: Path) -> RawFile:
                 sink.write(block)
     except UnicodeError as error:
         raise InputError("not whole UTF-16 text", file=raw.file, expected="UTF-8", do=AGAIN) from error
-    return replace(raw, path=target)
+    return raw.rewritten(target)

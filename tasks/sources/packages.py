@@ -13,13 +13,14 @@ import unicodedata
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from schemas.config import Source
 from schemas.errors import InputError
+from tasks.sources.earlier import NOTHING, Earlier
 
 ME = "me"  # the account of files that lie in no account's folder
 # Spotify's own names of a package: such a folder is no account
@@ -44,12 +45,18 @@ class RawFile:
     """A .json file of an export: whose it is, what reports call it, where its bytes are.
 
     ``file`` starts with the name of ``source.path`` (of its last part) and, for an archive's
-    member, goes on below the archive's name. Files of one package share their folder.
+    member, goes on below the archive's name. Files of one package share their folder. ``beginnings``
+    are digests of its first bytes, by their number, as far as they are known.
     """
 
     user_id: str
     file: str
     path: Path
+    beginnings: Mapping[int, str] = field(default_factory=dict)
+
+    def rewritten(self, path: Path) -> RawFile:
+        """The same file where ``path`` holds other bytes of it."""
+        return RawFile(self.user_id, self.file, path)
 
 
 @dataclass(frozen=True)
@@ -65,33 +72,33 @@ def raw_paths(settings: Source) -> list[Path]:
 
     Raises ``InputError`` when a path is not there, cannot be read or is neither folder nor .zip.
     """
-    return sorted(root / inner for _, root, inner in _found(settings) if _wanted(inner.name))
+    wanted = [given for _, given, _, _ in _found(settings) if _wanted(given.name)]
+    return sorted(wanted, key=lambda path: path.parts)
 
 
 def unpack(
-    settings: Source, scratch: Path, unchanged: Set[Path] = frozenset()
+    settings: Source, scratch: Path, earlier: Earlier = NOTHING
 ) -> tuple[list[RawFile], set[str], Counter[str]]:
     """The export's .json files, those of archives unpacked into ``scratch``, sorted by name.
 
-    Files and archives' members below the paths ``unchanged`` are left where they are: only their
-    names are returned, second. Third is how many files of each name are never opened, and under
-    ``NESTED`` how many archives lie inside of archives. Raises ``InputError`` for a broken,
-    encrypted or unsafe archive, and for one of more than ``source.max_unzipped_mb``.
+    Files and archives' members below the paths that are unchanged since ``earlier`` are left where
+    they are: only their names are returned, second. Third is how many files of each name are never
+    opened, and under ``NESTED`` how many archives lie inside of archives. Raises ``InputError`` for a
+    broken, encrypted or unsafe archive, and for one of more than ``source.max_unzipped_mb``.
     """
     found: list[RawFile] = []
     same: set[str] = set()
     archives: list[_Archive] = []
     unopened: Counter[str] = Counter()
-    for label, root, inner in _found(settings):
-        file = str(label / inner)
-        path = root.resolve() / inner
-        known = root / inner in unchanged
+    for file, given, path, inner in _found(settings):
+        known = given in earlier.unchanged
         if path.suffix.lower() == ".zip":
             archives.append(_Archive(file, path, _account(inner) if inner.parts else None, known))
         elif _wanted(path.name) and known:
             same.add(file)
         elif _wanted(path.name):
-            found.append(RawFile(_account(inner), file, path))
+            beginnings = earlier.beginnings.get(given, {})
+            found.append(RawFile(_account(inner), file, path, beginnings))
         else:
             unopened[_plain(path.name)] += 1
     limit = settings.max_unzipped_mb * 1_000_000
@@ -110,50 +117,73 @@ def unpack(
     return sorted(found, key=lambda raw: raw.file), same, unopened
 
 
-def _found(settings: Source) -> Iterator[tuple[PurePosixPath, Path, PurePosixPath]]:
-    """Each file once: its root's name in reports, its root, its path below that (none: the root)."""
-    labels: set[str] = set()
-    taken: set[Path] = set()
+def labels(settings: Source) -> Iterator[tuple[Path, str]]:
+    """Each part of ``source.path`` and what reports call it: its name, numbered where others have it.
+
+    Raises ``InputError`` when it is not there or is neither folder nor .zip.
+    """
+    taken: set[str] = set()
     for number, root in enumerate(settings.path, start=1):
         if not root.exists():
             raise InputError("source.path is not there", file=root, do="check source.path")
         if not root.is_dir() and root.suffix.lower() != ".zip":
             raise InputError("source.path is not an export", file=root, expected="a folder or a .zip")
-        real = root.resolve()
         # two packages of one name stay two
-        label = real.name
-        while label in labels:
-            label, number = f"{real.name}#{number}", number + 1
-        labels.add(label)
-        for path in _under(root):
-            inner = PurePosixPath(path.relative_to(root).as_posix())
-            if real / inner not in taken:
-                taken.add(real / inner)
-                yield PurePosixPath(label), root, inner
+        name = label = root.resolve().name
+        while label in taken:
+            label, number = f"{name}#{number}", number + 1
+        taken.add(label)
+        yield root, label
 
 
-def _under(root: Path) -> Iterator[Path]:
-    """The .json and .zip files under a folder, sorted, links followed once; or the archive itself."""
+def _found(settings: Source) -> Iterator[tuple[str, Path, Path, PurePosixPath]]:
+    """Each file once: what reports call it, its path as given, where that is, its path below the root.
+
+    The last is empty where the root is the file.
+    """
+    taken: set[Path] = set()
+    for root, label in labels(settings):
+        for given, path, below in _under(root):
+            if path not in taken:
+                taken.add(path)
+                yield f"{label}/{below}" if below else label, given, path, PurePosixPath(below)
+
+
+def _under(root: Path) -> Iterator[tuple[Path, Path, str]]:
+    """The .json and .zip files below a folder, sorted, links followed once; or the archive itself.
+
+    Of each its path, the same below where the root really is, and the path below the root.
+    """
+    top = root.resolve()
     if not root.is_dir():
-        yield root
+        yield root, top, ""
         return
 
     def refuse(error: OSError) -> None:
         raise InputError("cannot read a folder", file=error.filename, found=error.strerror) from error
 
-    seen = {root.resolve()}
+    seen = {top}
+    places = {root: (top, "")}  # of folders to come: without links, and below the root
     for folder, inner, names in os.walk(root, onerror=refuse, followlinks=True):
-        real = {name: Path(folder, name).resolve() for name in sorted(inner) if not _junk(name)}
-        inner[:] = [name for name, path in real.items() if path not in seen]
-        seen.update(real.values())
+        given = Path(folder)
+        real, below = places.pop(given)
+        folders = {}
+        for path in (given / name for name in sorted(inner) if not _junk(name)):
+            # only links are resolved: it takes long
+            folders[path] = path.resolve() if path.is_symlink() else real / path.name
+        new = {path: place for path, place in folders.items() if place not in seen}
+        inner[:] = [path.name for path in new]
+        places |= {path: (place, f"{below}{path.name}/") for path, place in new.items()}
+        seen.update(new.values())
+        there = top / below
         for name in sorted(names):
-            path = Path(folder, name)
-            if not _junk(name) and path.suffix.lower() in (".json", ".zip"):
+            if not _junk(name) and name.lower().endswith((".json", ".zip")):
+                path = given / name
                 if not str(path).isprintable():  # also what is no UTF-8: it cannot be stored
                     raise InputError("unreadable file name", file=ascii(str(path)), do="rename it")
                 # a dangling link is told when it is opened; sockets and the like are no files
                 if path.is_file() or path.is_symlink():
-                    yield path
+                    yield path, there / name, below + name
 
 
 def _junk(name: str) -> bool:

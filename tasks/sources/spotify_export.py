@@ -11,8 +11,9 @@ import glob
 import re
 import secrets
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -24,8 +25,9 @@ from schemas.config import Source
 from schemas.errors import InputError
 from schemas.tables import Plays, columns
 from tasks.sources.earlier import KEPT, ChangedError, Earlier
-from tasks.sources.json_lists import digests, extent, fault, first_record, rest, whole
-from tasks.sources.packages import RawFile, raw_paths, unpack
+from tasks.sources.json_lists import extent, fault, first_record, rest, whole
+from tasks.sources.packages import RawFile, labels, raw_paths, unpack
+from tasks.store import digest_file
 from tasks.warehouse import Warehouse
 
 # A file's kind by Spotify's name for it; a file of another name shows it in its first record.
@@ -86,6 +88,28 @@ def files(settings: Source) -> list[Path]:
     return paths
 
 
+def beginnings(settings: Source, earlier: Earlier) -> Callable[[Path], set[int]]:
+    """Of each file, up to which of its bytes ``stage`` will ask for digests.
+
+    That is up to its last record, and up to what was its last one in an earlier reading. Of files that
+    turn out to be no lists this is of no use, and of no harm.
+    """
+    roots = [(root.parts, label) for root, label in labels(settings)]
+    sizes: dict[str, int] = {}
+    with suppress(FileNotFoundError):  # removed meanwhile
+        sizes = dict(_kept(earlier, "listing").select("file", "size").iter_rows())
+
+    def ends(path: Path) -> set[int]:
+        if path.suffix.lower() != ".json":
+            return set()
+        parts = path.parts
+        root, label = next(each for each in roots if parts[: len(each[0])] == each[0])
+        last = sizes.get("/".join((label, *parts[len(root) :])))
+        return {extent(path)} if last is None else {extent(path), last}
+
+    return ends
+
+
 def stage(
     settings: Source, scratch: Path, warehouse: Warehouse, earlier: Earlier, /
 ) -> Mapping[str, Any]:
@@ -101,7 +125,7 @@ def stage(
     have only grown what is new.
     """
     scratch.mkdir(parents=True, exist_ok=True)
-    found, same, unopened = unpack(settings, scratch, earlier.unchanged)
+    found, same, unopened = unpack(settings, scratch, earlier)
     kept = {name: _kept(earlier, name) for name in KEPT_COLUMNS}
     listing = kept["listing"]
     if not set(listing["file"]) <= same | {raw.file for raw in found}:
@@ -155,11 +179,16 @@ def _new(raw: RawFile, kind: str, known: Mapping[str, Any] | None, target: Path)
         raise ChangedError("a file is of another kind")
     if kind in ("library", "other"):
         return _Opened(raw, kind, event, 0, 0, "")
-    size = extent(raw)
+    size = extent(raw.path)
+    if known and known["size"] > size:
+        raise ChangedError("a file has less in it")
+    ends = {size, known["size"]} if known else {size}
+    there = raw.beginnings if ends <= raw.beginnings.keys() else digest_file(raw.path, ends)[1]
+    digest = there.get(size, "")  # none of a file that is being cut: the next reading is of all
     if known is None:
-        return _Opened(raw, kind, event, 0, size, *digests(raw, [size]))
-    before, digest = digests(raw, [known["size"], size]) if known["size"] <= size else ("", "")
-    grown = rest(raw, known["size"], target) if before == known["digest"] else None
+        return _Opened(raw, kind, event, 0, size, digest)
+    same = there.get(known["size"]) == known["digest"]
+    grown = rest(raw, known["size"], target) if same else None
     if grown is None:
         raise ChangedError("a file has other records")
     return _Opened(grown, kind, event, known["known"], size, digest)

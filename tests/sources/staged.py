@@ -15,7 +15,7 @@ import pytest
 from schemas import tables
 from schemas.config import Config, Source, Store
 from schemas.errors import InputError
-from tasks.ingest import ingest
+from tasks.ingest import ingest, inputs, named
 from tasks.sources import READERS
 from tasks.sources.earlier import NOTHING
 from tasks.warehouse import Warehouse
@@ -57,3 +57,8 @@ def refused(*words: str) -> Iterator[None]:
     assert message.isprintable()
     for word in words:
         assert word in message
+
+
+def lines(config: Config) -> list[str]:
+    """What the store's key has of the raw files."""
+    return list(inputs(config, named(config), NOTHING)[0])

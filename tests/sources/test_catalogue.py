@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from schemas import tables
 from schemas.config import Config, Labels, Store
 from tasks import labels
-from tasks.ingest import ingest, inputs
+from tasks.ingest import ingest
 from tasks.warehouse import Warehouse
-from tests.sources.staged import NOW, Frames, refused
+from tests.sources.staged import NOW, Frames, lines, refused
 
 NOON = datetime(2020, 5, 1, 12, tzinfo=UTC)
 ID = "6f807x0ima9a1j3VPbc7VN"
@@ -247,13 +247,13 @@ def test_the_catalogue_names_the_work(tmp_path: Path) -> None:
         written(tmp_path / place / "c", a="name,artist\nx,X\n", b="name,artist\ny,Y\n")
         for place in ("here", "there")
     )
-    without = list(inputs(configured(tmp_path, source)))
-    named = list(inputs(configured(tmp_path, source, here)))
-    assert named == list(inputs(configured(tmp_path, source, there)))
+    without = lines(configured(tmp_path, source))
+    named = lines(configured(tmp_path, source, here))
+    assert named == lines(configured(tmp_path, source, there))
     added = sorted(line.split(" ")[1] for line in named if line not in without)
     assert added == ["catalogue/0/c/a.csv", "catalogue/0/c/b.csv"]
     (there / "a.csv").write_text("name,artist\nx,Z\n", encoding="utf-8")
-    assert named != list(inputs(configured(tmp_path, source, there)))
+    assert named != lines(configured(tmp_path, source, there))
 
 
 texts = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=12)
