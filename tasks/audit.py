@@ -98,7 +98,8 @@ def _sample(features: Path, history: History, settings: config.Audit) -> pl.Data
     hashes = drawn.collect().to_series()
     size = int(np.clip(settings.max_rows // max(len(hashes), 1), 3, settings.plays))
     plays = pl.read_parquet(features, columns=["play"])["play"]
-    sample = plays.gather(hashes.gather(plays).arg_sort()[:size])
+    smallest = pl.DataFrame({"play": plays, "hash": hashes.gather(plays)}).bottom_k(size, by="hash")
+    sample = smallest["play"]
     found = pl.scan_parquet(features).filter(pl.col("play").is_in(sample.implode()))
     return found.collect(engine="streaming")  # of the other columns, only some pages are decoded
 

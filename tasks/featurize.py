@@ -318,7 +318,13 @@ def _streams(
         **{name: partial(_labelled, history, events, path) for name, path in history.labels.items()},
     }
     asked = {question.stream for feature in features for question in feature.questions}
-    return {name: make() for name, make in makers.items() if name in asked}
+    ours = {"connection_errors", "playback_errors"}  # read by a session of one thread
+    with ThreadPoolExecutor(2) as pool:
+        made = {name: pool.submit(makers[name]) for name in makers if name in asked - ours}
+        read = {name: makers[name]() for name in makers if name in asked & ours}
+    return {
+        name: read[name] if name in read else made[name].result() for name in makers if name in asked
+    }
 
 
 def _ended(events: Moments) -> Stream:

@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from schemas import config
+from tasks import parts
 from tasks.warehouse import Warehouse
 
 
@@ -26,8 +27,7 @@ def write(
         rows = settings.maturity_rows if settings.mode == "production" else 1
         warehouse.write("labels/given", folder / "repeated.parquet", maturity_rows=rows)
         return
-    share = settings.completed_share
-    warehouse.write("labels/completed", folder / "completed.parquet", completed_share=share)
+    _completed(settings, warehouse, folder / "completed.parquet")
     if settings.target == "repeat":
         warehouse.write(
             "labels/repeat",
@@ -35,6 +35,16 @@ def write(
             burn_in_days=settings.burn_in_days,
             horizon_days=settings.horizon_days,
         )
+
+
+def _completed(settings: config.Labels, warehouse: Warehouse, path: Path) -> None:
+    """What plays tell of themselves, and what is measured of those that tell nothing."""
+    measured = warehouse.frame("labels/measured", completed_share=settings.completed_share)
+    told = warehouse.frame("labels/told").sort("play")  # blocks of rows come in any order: half the time
+    if not measured.is_empty():  # often all tell: a join would go over all of them
+        both = told.join(measured, on="play", how="left", maintain_order="left")
+        told = both.with_columns(pl.coalesce("target", "target_right")).drop("target_right")
+    told.write_parquet(path, compression="zstd", compression_level=1, row_group_size=parts.ROWS)
 
 
 def facts(path: Path) -> dict[str, Any]:

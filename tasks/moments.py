@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from schemas import tables
+from tasks import parts
 from tasks.warehouse import Warehouse
 
 Array = NDArray[Any]
+TEXTS = ("platform", "country", "reason_start", "source_tab", "source_screen", "source_type")
 
 
 @dataclass(frozen=True)
@@ -44,15 +47,21 @@ class Sides:
 
     users: Moments
     tracks: Moments
+    user_ids: pa.Array
+    track_ids: pa.Array
 
     @staticmethod
     def read(users: Path, tracks: Path, warehouse: Warehouse) -> Sides:
         """From their tables."""
         warehouse.relation("users", users)
         warehouse.relation("tracks", tracks)
+        user = warehouse.frame("features/users").sort("row")
+        track = warehouse.frame("features/tracks").sort("row")
         return Sides(
-            _gathered(warehouse.batches("features/users"), _rows(users), {}),
-            _gathered(warehouse.batches("features/tracks"), _rows(tracks), {}),
+            _gathered(user.drop("user_id").to_arrow().to_batches(), user.height, {}),
+            _gathered(track.drop("track_id").to_arrow().to_batches(), track.height, {}),
+            user["user_id"].to_arrow().cast(pa.string()),
+            track["track_id"].to_arrow().cast(pa.string()),
         )
 
     def of(self, user: Array, track: Array) -> Moments:
@@ -77,16 +86,84 @@ def read(
     if isinstance(plays, Path):
         warehouse.numbered("numbered_plays", plays)
         moments_of = warehouse.connection.sql("select file_row_number as row, * from numbered_plays")
-        rows = _rows(plays)
+        rows = parts.rows(plays)
     else:
         warehouse.relation("given_probes", plays.with_row_index("row"))
         moments_of = warehouse.connection.sql("select * from given_probes")
         rows = plays.height
     warehouse.relation("moments_of", moments_of)
-    own = _gathered(warehouse.batches("features/moments"), rows, names or {})
-    local = _calendar(own, timezone, warehouse)
-    pairs = sides.of(own.columns["user"], own.columns["track"])
-    return Moments(rows, own.columns | local | pairs.columns, own.names | pairs.names)
+
+    def timed() -> dict[str, Array]:
+        own = _gathered(warehouse.batches("features/moments"), rows, {})
+        local = _calendar(own, timezone, warehouse)
+        return own.columns | local
+
+    with ThreadPoolExecutor(1) as pool:  # each has parts that only one core works at
+        own = pool.submit(timed)
+        user = _numbers(_coded(plays, "user_id"), sides.user_ids)
+        track = _numbers(_coded(plays, "track_id"), sides.track_ids)
+        known = {name: list(given) for name, given in (names or {}).items()}
+        texts: dict[str, Array] = {}
+        for name in TEXTS:
+            column = _coded(plays, name)
+            if column.null_count < rows:
+                texts[name] = _codes(column, known.setdefault(name, []))
+        pairs = sides.of(user, track)
+        columns = {"user": user, "track": track} | texts | own.result() | pairs.columns
+    return Moments(rows, columns, known | pairs.names)
+
+
+def _coded(plays: Path | pl.DataFrame, name: str) -> pa.ChunkedArray:
+    """A column of texts as a dictionary, the same in all chunks, and places in it.
+
+    So it lies in Parquet: the texts themselves are looked at once each, not once for each play.
+    """
+    from pyarrow import dataset
+
+    if isinstance(plays, pl.DataFrame):
+        column = plays.select(name).to_arrow()[name].cast(pa.string()).dictionary_encode()
+    else:
+        form = dataset.ParquetFileFormat(read_options={"dictionary_columns": {name}})
+        column = dataset.dataset(parts.files(plays), format=form).to_table(columns=[name])[name]
+    return column.unify_dictionaries()
+
+
+def _numbers(column: pa.ChunkedArray, ids: pa.Array) -> Array:
+    """The place of each text in ``ids``."""
+    import pyarrow.compute as pc
+
+    dictionary = _dictionary(column)
+    places = pc.index_in(dictionary, value_set=ids).fill_null(-1).to_numpy(zero_copy_only=False)
+    found = _mapped(column, places)
+    assert (found >= 0).all(), f"{(found < 0).sum()} plays have no track or user"
+    return found
+
+
+def _codes(column: pa.ChunkedArray, known: list[str]) -> Array:
+    """The place of each text in ``known``, which gets those that it lacks; -1 for null."""
+    codes = {text: code for code, text in enumerate(known)}
+    places = [codes.setdefault(text, len(codes)) for text in _dictionary(column).to_pylist()]
+    known[:] = codes
+    return _mapped(column, np.array(places, np.int32))
+
+
+def _dictionary(column: pa.ChunkedArray) -> pa.Array:
+    empty = pa.array([], pa.string())
+    return column.chunk(0).dictionary.cast(pa.string()) if column.num_chunks else empty
+
+
+def _mapped(column: pa.ChunkedArray, places: Array) -> Array:
+    """What each row's entry of the dictionary became, int32; -1 for null."""
+    values = np.append(places, -1).astype(np.int32)
+    found = np.empty(len(column), np.int32)
+    start = 0
+    for chunk in column.chunks:
+        stop = start + len(chunk)
+        np.take(
+            values, chunk.indices.fill_null(-1).to_numpy(zero_copy_only=False), out=found[start:stop]
+        )
+        start = stop
+    return found
 
 
 def _calendar(own: Moments, timezone: str, warehouse: Warehouse) -> dict[str, Array]:
@@ -108,11 +185,7 @@ def _calendar(own: Moments, timezone: str, warehouse: Warehouse) -> dict[str, Ar
     return {name: np.repeat(column, lengths) for name, column in found.columns.items()}
 
 
-def _rows(table: Path) -> int:
-    return int(pl.scan_parquet(table).select(pl.len()).collect().item())
-
-
-def _gathered(batches: pa.RecordBatchReader, rows: int, names: Mapping[str, list[str]]) -> Moments:
+def _gathered(batches: Iterable[pa.RecordBatch], rows: int, names: Mapping[str, list[str]]) -> Moments:
     """All batches as arrays of ``rows``, each value at the place that its ``row`` says."""
     columns: dict[str, Array] = {}
     codes: dict[str, dict[str | None, int]] = {
@@ -120,13 +193,19 @@ def _gathered(batches: pa.RecordBatchReader, rows: int, names: Mapping[str, list
     }
     filled = 0
     for batch in batches:
-        place = batch.column("row").to_numpy()
+        place = _run(batch.column("row").to_numpy())
         filled += batch.num_rows
         for name in batch.schema.names:
             if name != "row":
                 _scatter(columns, codes, rows, name, place, batch.column(name))
     assert filled == rows, f"{rows - filled} plays have no track or user"
     return Moments(rows, columns, {name: [str(text) for text in known] for name, known in codes.items()})
+
+
+def _run(place: Array) -> slice | Array:
+    """Places that follow each other as a slice, which is filled in half the time."""
+    following = len(place) and (np.diff(place) == 1).all()
+    return slice(int(place[0]), int(place[-1]) + 1) if following else place
 
 
 def starting(pairs: pl.DataFrame, at: int, clock: str) -> pl.DataFrame:
@@ -146,7 +225,7 @@ def _scatter(
     codes: dict[str, dict[str | None, int]],
     rows: int,
     name: str,
-    place: Array,
+    place: slice | Array,
     values: pa.Array,
 ) -> None:
     """Put a batch's values at their places; the engine hands batches out in any order."""

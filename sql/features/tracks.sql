@@ -45,6 +45,7 @@ registrants as (
 
 numbered_tracks as (
     select
+        listed.track_id,
         numbers.row,
         numbers.row::integer as track,
         artists.number as artist,

@@ -2,6 +2,7 @@
 -- since 1970.
 with numbered_users as (
     select
+        user_id,
         row_number() over (order by user_id) - 1 as row,
         row::integer as user,
         country as home_country,

@@ -2,10 +2,10 @@
 with by_artist as (
     select
         tracks.artist as label,
-        count(*) as plays,
-        count(distinct plays.user_id) as users
-    from plays
-    inner join tracks on plays.track_id = tracks.track_id
+        sum(pairs.plays)::bigint as plays,
+        count(distinct pairs.user_id) as users
+    from pairs
+    inner join tracks on pairs.track_id = tracks.track_id
     where tracks.artist is not null
     group by tracks.artist
 ),

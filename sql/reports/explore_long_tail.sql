@@ -2,8 +2,8 @@
 with by_track as (
     select
         track_id,
-        count(*) as plays
-    from plays
+        sum(plays)::bigint as plays
+    from pairs
     group by track_id
 ),
 

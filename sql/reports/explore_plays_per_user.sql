@@ -2,8 +2,8 @@
 with by_user as (
     select
         user_id,
-        count(*) as plays
-    from plays
+        cast(sum(plays) as bigint) as plays
+    from pairs
     group by user_id
 ),
 

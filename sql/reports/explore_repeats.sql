@@ -1,25 +1,14 @@
 -- Grain: one step of 5 % of the repeat rate: users whose rate falls into it. A user's rate is what the
 -- source itself says of the pairs (repeated); without that, the share of plays of tracks the user
 -- had played before. Users with fewer than $fewest plays are left out.
-with by_pair as (
-    select
-        user_id,
-        track_id,
-        count(*) as plays,
-        count(repeated) as known,
-        count(*) filter (where repeated) as repeated
-    from plays
-    group by user_id, track_id
-),
-
-by_user as (
+with by_user as (
     select
         user_id,
         case
             when sum(known) > 0 then sum(repeated) / sum(known)
             else 1 - count(*) / sum(plays)
         end as rate
-    from by_pair
+    from pairs
     group by user_id
     having sum(plays) >= $fewest
 ),

@@ -111,7 +111,7 @@ def _steps(
 
     The first entry is the empty call: 0 rows, 0 hits, threshold infinity.
     """
-    order = np.argsort(-probability, kind="stable")
+    order = np.argsort(-probability)  # counted at the end of equals: their own order tells nothing
     score = probability[order]
     last = np.flatnonzero(np.append(score[1:] != score[:-1], True))
     hits = np.cumsum(target[order])[last]

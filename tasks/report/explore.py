@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from schemas.config import Store
+from tasks import parts
 from tasks.report import explored, page
 from tasks.report.charts import Figure
 from tasks.report.files import relative, staged, write_figures, write_text
@@ -51,12 +54,13 @@ def explore(
         relations = {"plays": plays, "tracks": tracks, "users": users}
         for name, path in relations.items():
             warehouse.relation(name, path)
+        warehouse.keep("pairs", "reports/explore_pairs")
         overview = warehouse.frame("reports/explore_overview").row(0, named=True)
         balance: dict[str, Any] = {"rows": 0, "positives": 0, "unknown": 0}
         drawn: list[Figure] = []
         if labels is not None:
             warehouse.relation("labels", labels)
-            warehouse.numbered("numbered_plays", plays)
+            warehouse.relation("labelled", _labelled(labels, plays))
             balance = warehouse.frame("reports/explore_balance").row(0, named=True)
             drawn += explored.balance(warehouse, words, timezone, overview)
         drawn += explored.repeats(warehouse)
@@ -68,7 +72,9 @@ def explore(
             drawn += explored.sessions(warehouse)
         drawn += explored.plays_per_user(warehouse)
         drawn += explored.artists(warehouse, overview["plays"])
-        drawn += explored.missing(warehouse, {name: _rows(path) for name, path in relations.items()})
+        drawn += explored.missing(
+            warehouse, {name: parts.rows(path) for name, path in relations.items()}
+        )
     drawn += explored.quarantine(_refused(facts))
     names = {each.name for each in drawn}
     absent = [
@@ -158,7 +164,8 @@ def _refused(facts: Mapping[str, Any]) -> dict[str, int]:
     }
 
 
-def _rows(path: Path) -> int:
-    import pyarrow.parquet as pq
-
-    return int(pq.read_metadata(path).num_rows)
+def _labelled(labels: Path, plays: Path) -> pl.DataFrame:
+    """Known labels, each with the start of its play: places in the plays, so that no join is needed."""
+    known = pl.read_parquet(labels, columns=["play", "target"]).drop_nulls("target")
+    started = pl.read_parquet(plays, columns=["started_at"])["started_at"]
+    return known.select("target", started_at=started.gather(known["play"]))

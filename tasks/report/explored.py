@@ -30,7 +30,7 @@ _SESSIONS = {1: "1", 2: "2", 3: "3–5", 6: "6–10", 11: "11–20", 21: "21–5
 def balance(
     warehouse: Warehouse, words: Words, timezone: str, overview: Mapping[str, Any]
 ) -> Iterator[Figure]:
-    """How often the target is true, over time; needs ``labels`` and ``numbered_plays``."""
+    """How often the target is true, over time; needs ``labels`` and, with a clock, ``labelled`` ones."""
     if overview["first_start"] is None:
         unit, frame = "row block", warehouse.frame("reports/explore_balance_by_block", blocks=BLOCKS)
         x = blocks()
@@ -51,7 +51,7 @@ def balance(
 
 
 def repeats(warehouse: Warehouse) -> Iterator[Figure]:
-    """How much users come back to tracks; needs ``plays``."""
+    """How much users come back to tracks; needs ``pairs``."""
     frame = warehouse.frame("reports/explore_repeats", fewest=FEWEST_PLAYS).sort("step")
     if frame.is_empty():
         return
@@ -73,7 +73,7 @@ def repeats(warehouse: Warehouse) -> Iterator[Figure]:
 
 
 def long_tail(warehouse: Warehouse) -> Iterator[Figure]:
-    """How plays spread over tracks; needs ``plays``."""
+    """How plays spread over tracks; needs ``pairs``."""
     frame = warehouse.frame("reports/explore_long_tail").sort("percent")
     if frame.is_empty():
         return
@@ -154,7 +154,7 @@ def sessions(warehouse: Warehouse) -> Iterator[Figure]:
 
 
 def plays_per_user(warehouse: Warehouse) -> Iterator[Figure]:
-    """How active users are; needs ``plays``."""
+    """How active users are; needs ``pairs``."""
     frame = warehouse.frame("reports/explore_plays_per_user").sort("at_least")
     if frame.is_empty():
         return
@@ -173,7 +173,7 @@ def plays_per_user(warehouse: Warehouse) -> Iterator[Figure]:
 
 
 def artists(warehouse: Warehouse, plays: int) -> Iterator[Figure]:
-    """The most played artists; needs ``plays`` and ``tracks``."""
+    """The most played artists; needs ``pairs`` and ``tracks``."""
     frame = warehouse.frame("reports/explore_artists", top=TOP_ARTISTS)
     if frame.is_empty():
         return

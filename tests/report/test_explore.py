@@ -57,6 +57,7 @@ def ask(paths: dict[str, Path], store: Store, sql: str, **values: object) -> lis
     with Warehouse(store) as warehouse:
         for name, path in paths.items():
             warehouse.relation(name, path)
+        warehouse.keep("pairs", "reports/explore_pairs")
         return warehouse.frame(f"reports/{sql}", **values).rows()
 
 

@@ -1,7 +1,6 @@
--- One row per play: was it heard out? Null where nothing tells.
--- Order of trust: the source's skipped flag; how the play ended; the share of the track's length,
--- which is the catalogue's, or else the longest play of at least 30 s that had ended before.
--- Tracks and lengths are looked up for the plays of which the source tells nothing; often there are none.
+-- One row per play of which the source tells nothing (often there are none): was it heard out, by the
+-- share of the track's length, which is the catalogue's, or else the longest play of at least 30 s that
+-- had ended before? Null where no length is known.
 with untold as (
     select
         plays.file_row_number as play,
@@ -38,23 +37,6 @@ measured as (
         untold.ms_played >= $completed_share * coalesce(untold.duration_ms, lengths.longest) as target
     from untold
     asof left join lengths on untold.track_id = lengths.track_id and untold.started_at >= lengths.ended_at
-),
-
-labels as (
-    select
-        plays.file_row_number as play,
-        plays.user_id,
-        plays.seq,
-        case
-            when plays.skipped is not null then not plays.skipped
-            when plays.reason_end is null then measured.target
-            when plays.reason_end = 'trackdone' then true
-            when plays.reason_end in ('fwdbtn', 'backbtn', 'endplay', 'clickrow', 'nextbtn') then false
-        end as target,
-        greatest(epoch_ms(plays.ended_at), epoch_ms(plays.started_at) + 1) as matures_at
-    from plays
-    left join measured on plays.file_row_number = measured.play
-    order by play
 )
 
-select * from labels
+select * from measured
