@@ -64,8 +64,9 @@ def write(
     (int64), ``target`` (bool, null where withheld), then Float32 and Categorical features. Rows
     are those of the target whose label is known or asked for, in time order.
     """
-    with ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(2) as pool:
         pool.submit(_load)  # a second, during which the engines read
+        changed = pool.submit(standing.first_change, before.history, history) if before else None
         rows = _rows(history, target)
         sides = Sides.read(history.users, history.tracks, warehouse)
         events = moments.read(history.plays, sides, history.timezone, warehouse)
@@ -80,8 +81,9 @@ def write(
     blocks = _blocks(probes.columns["tick"], _order(probes.columns["tick"]))
     path.mkdir()
     stand = 0
-    if before is not None and list(before.names) == told:
-        stand = standing.linked(before, history, keyed, blocks, path)
+    if before and changed and list(before.names) == told:
+        tick = probes.columns["tick"]
+        stand = standing.linked(before.table, changed.result(), tick, blocks, path)
     writing: list[Future[None]] = []
     with ThreadPoolExecutor(1) as pool:  # a part is written while the next is made
         for number, frame in enumerate(build(features, streams, probes, threads, stand), start=stand):

@@ -36,9 +36,9 @@ class Moments:
 
     def take(self, rows: Array) -> Moments:
         """The moments at ``rows`` (places), in that order."""
-        return Moments(
-            len(rows), {name: array[rows] for name, array in self.columns.items()}, self.names
-        )
+        with ThreadPoolExecutor(2) as pool:  # numpy lets go of the interpreter meanwhile
+            taken = pool.map(lambda array: array[rows], self.columns.values())
+            return Moments(len(rows), dict(zip(self.columns, taken, strict=True)), self.names)
 
 
 @dataclass(frozen=True)

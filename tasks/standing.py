@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from tasks import parts
 
@@ -62,17 +63,18 @@ class Origin:
 
 
 def linked(
-    before: Before, history: History, rows: pl.DataFrame, blocks: Sequence[slice], table: Path
+    before: Path, changed: int, tick: NDArray[np.int64], blocks: Sequence[slice], table: Path
 ) -> int:
     """Give parts of an earlier table that stand another name in the folder ``table``; their number.
 
-    ``rows`` (with their ``tick``) are those of the new table, whose parts are to be the ``blocks``.
+    ``tick`` are those of the new table's rows, whose parts are to be the ``blocks``; ``changed`` is
+    the moment that ``first_change`` tells.
     """
     number = 0
     with suppress(FileNotFoundError):  # `gc` may remove the earlier one
-        stands = rows["tick"].to_numpy() < _changed(before.history, history)
-        standing = rows.height if stands.all() else int(stands.argmin())
-        for block, path in zip(blocks, parts.files(before.table), strict=False):
+        stands = tick < changed
+        standing = len(tick) if stands.all() else int(stands.argmin())
+        for block, path in zip(blocks, parts.files(before), strict=False):
             if block.stop > standing:
                 break
             assert parts.rows(path) == block.stop - block.start, f"{path}: other rows stand"
@@ -81,14 +83,20 @@ def linked(
     return number
 
 
-def _changed(before: History, now: History) -> int:
+def first_change(before: History, now: History) -> int:
     """A moment (ms) before which all records are what they were, and so all that plays can see.
 
     No play from the first on that is not what it was, or whose label is not, has an earlier tick;
-    nor does an error that came or went.
+    nor does an error that came or went. 0 where a track or a listener is not what it was, or the
+    earlier records are gone.
     """
-    if not _known(before, now):
+    try:
+        return _first_change(before, now) if _known(before, now) else 0
+    except FileNotFoundError:
         return 0
+
+
+def _first_change(before: History, now: History) -> int:
     same = 0
     for old, new in zip(parts.files(before.plays), parts.files(now.plays), strict=False):
         if not (old.samefile(new) or filecmp.cmp(old, new, shallow=False)):
