@@ -67,9 +67,10 @@ def write(
     with ThreadPoolExecutor(2) as pool:
         pool.submit(_load)  # a second, during which the engines read
         changed = pool.submit(standing.first_change, before.history, history) if before else None
-        rows = _rows(history, target)
+        labelled = pool.submit(_rows, history, target)
         sides = Sides.read(history.users, history.tracks, warehouse)
         events = moments.read(history.plays, sides, history.timezone, warehouse)
+        rows = labelled.result()
     everything = rows.height == events.rows
     probes = events if everything else events.take(rows["play"].to_numpy())
     features = available(history, events, names)

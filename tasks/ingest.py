@@ -175,7 +175,7 @@ def _ingest(
         (scratch / KEPT).rename(folder / KEPT)
         more = ordering.merged(touched.pieces, order)
         growth.keep_merged(touched, more, folder / KEPT / growth.MERGED)
-    _run_checks(config, folder)
+    _run_checks(config, folder, base)
     if described:
         others.append("audio")
     counts = {
@@ -305,11 +305,21 @@ def _write_optional(
     return there
 
 
-def _run_checks(config: Config, folder: Path) -> None:
-    """What holds between tables. Raises ``ValueError``: by now nothing may fail."""
+def _run_checks(config: Config, folder: Path, base: Base) -> None:
+    """What holds between tables. Raises ``ValueError``: by now nothing may fail.
+
+    That the base's own plays have different keys was found when they were written.
+    """
+    before = {parts.identity(path) for path in parts.files(base.plays)}
+    plays = parts.files(folder / "plays.parquet")
+    standing = [path for path in plays if parts.identity(path) in before]
     with Warehouse(config.store) as warehouse:
         for table in tables.SOURCE_TABLES:
             warehouse.relation(table, folder / f"{table}.parquet")
+        warehouse.relation("written_plays", [path for path in plays if path not in standing])
+        warehouse.relation(
+            "standing_plays", standing or pl.DataFrame(schema=tables.columns(tables.Plays))
+        )
         audio = folder / "audio.parquet"
         if audio.exists():
             warehouse.relation("audio", audio)
