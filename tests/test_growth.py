@@ -17,6 +17,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from schemas.config import Store
 from schemas.loading import load
 from schemas.tables import Quarantine
 from tasks import admitted, growth, ingest, parts, stages, store
@@ -165,6 +166,24 @@ def test_features_go_on_from_those_of_before(tmp_path: Path) -> None:
     appended(raw / path, extended(41 * 360, 1, 31_000))
     last = featurized(raw, tmp_path / "store").tables["features"]
     assert last.digest == featurized(raw, tmp_path / "new").tables["features"].digest
+
+
+@pytest.mark.parametrize(
+    ("standing", "written", "shared"),
+    [
+        ([("ann", 0), ("ann", 1), ("bob", 0)], [("ann", 2), ("bob", 1), ("eve", 0)], []),
+        ([], [("ann", 0), ("ann", 1), ("ann", 1)], [("ann", 1, 2)]),
+        ([("ann", 0), ("ann", 1), ("bob", 0)], [("ann", 1), ("bob", 1)], [("ann", 1, 2)]),
+    ],
+)
+def test_keys_are_compared_with_those_of_plays_that_stand(
+    standing: list[Any], written: list[Any], shared: list[Any], tmp_path: Path
+) -> None:
+    columns = {"user_id": pl.String, "seq": pl.Int64}
+    with Warehouse(Store(path=tmp_path)) as warehouse:
+        warehouse.relation("standing_plays", pl.DataFrame(standing, columns, orient="row"))
+        warehouse.relation("written_plays", pl.DataFrame(written, columns, orient="row"))
+        assert warehouse.frame("checks/plays_key").rows() == shared
 
 
 def test_a_part_is_told_by_what_is_known_of_its_file(tmp_path: Path) -> None:
