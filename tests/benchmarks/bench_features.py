@@ -7,6 +7,7 @@ The pandas way computes the same columns: group by, cumulative counts and sums, 
 
 from __future__ import annotations
 
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -83,12 +84,10 @@ def encore(folder: Path, names: tuple[str, ...] | None) -> int:
         clock="time",
         timezone="Europe/Berlin",
     )
+    table = folder / f"features-{names is None}.parquet"
+    shutil.rmtree(table, ignore_errors=True)
     with Warehouse(config.Store(path=folder / "store")) as warehouse:
-        return len(
-            featurize.write(
-                history, "completed", names, warehouse, 2, folder / f"features-{names is None}.parquet"
-            )
-        )
+        return len(featurize.write(history, "completed", names, warehouse, 2, table))
 
 
 def floor(folder: Path, every: bool) -> None:
