@@ -126,10 +126,8 @@ def in_parts(
     """
     folder.mkdir()
     number = 0
-    for path in parts.files(before):
-        if rows < parts.ROWS or parts.rows(path) != parts.ROWS:
-            break
-        parts.link(path, parts.part(folder, number))
+    while rows >= parts.ROWS and parts.rows(parts.part(before, number)) == parts.ROWS:
+        parts.link(parts.part(before, number), parts.part(folder, number))
         number, rows = number + 1, rows - parts.ROWS
     with ExitStack() as open_part:
         write = open_part.enter_context(_writer(parts.part(folder, number), model))
@@ -146,7 +144,7 @@ def in_parts(
                 table, room = table.slice(room), max(0, room - table.num_rows)
 
         if rows:
-            for group in _first(parts.files(before)[number], rows, model):
+            for group in _first(parts.part(before, number), rows, model):
                 fill(group)
         yield lambda frame: fill(_coded(check(model, frame), model))
 

@@ -75,10 +75,17 @@ def named(config: Config) -> dict[str, Path]:
 
 def _named(paths: list[Path], roots: Sequence[Path], prefix: str) -> dict[str, Path]:
     told = {}
-    places = [(root.parts, f"{prefix}{at}/{root.resolve().name}") for at, root in enumerate(roots)]
+    places = [
+        (root.parts, root.anchor, f"{prefix}{number}/{root.resolve().name}")
+        for number, root in enumerate(roots)
+    ]
     for path in paths:
         below = path.parts
-        root, place = next(each for each in places if below[: len(each[0])] == each[0])
+        root, place = next(
+            (root, place)
+            for root, at, place in places
+            if at == path.anchor and below[: len(root)] == root
+        )
         told["/".join((place, *(below[len(root) :] or ".")))] = path
     return told
 
@@ -133,7 +140,8 @@ def ingest(
                 return _ingest(config, now, folder, base, beginnings, Path(name) / "new")
             except (ChangedError, InputError, FileNotFoundError):
                 # a refusal is told of the whole source; the earlier entry may be removed by `gc`
-                shutil.rmtree(Path(name) / "new", ignore_errors=True)
+                for path in {Path(name) / "new", *folder.iterdir()} - {Path(name)}:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
         nothing = growth.nothing(Path(name))
         return _ingest(config, now, folder, nothing, beginnings, Path(name) / "all")
 
@@ -169,6 +177,9 @@ def _ingest(
     with in_parts(folder / "plays.parquet", tables.Plays, base.plays, standing) as write:
         for batch in ordering.in_order(touched.pieces, order) if touched else ordering.as_read(new):
             write(batch)
+    if touched:
+        written = parts.rows(folder / "plays.parquet")
+        assert written == standing + order.height, f"{written} plays, not {standing + order.height}"
     with parquet(folder / "quarantine.parquet", tables.Quarantine) as write:
         write(tally.quarantine())
     if touched and growth.may_be_kept(scratch / KEPT, tally):
@@ -310,7 +321,7 @@ def _run_checks(config: Config, folder: Path, base: Base) -> None:
 
     That the base's own plays have different keys was found when they were written.
     """
-    before = {parts.identity(path) for path in parts.files(base.plays)}
+    before = {parts.identity(path) for path in parts.files(base.plays)} - {None}
     plays = parts.files(folder / "plays.parquet")
     standing = [path for path in plays if parts.identity(path) in before]
     with Warehouse(config.store) as warehouse:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import polars as pl
 
 from schemas import config
@@ -27,7 +28,7 @@ def write(
         rows = settings.maturity_rows if settings.mode == "production" else 1
         warehouse.write("labels/given", folder / "repeated.parquet", maturity_rows=rows)
         return
-    _completed(settings, warehouse, folder / "completed.parquet")
+    _completed(plays, settings, warehouse, folder / "completed.parquet")
     if settings.target == "repeat":
         warehouse.write(
             "labels/repeat",
@@ -37,14 +38,35 @@ def write(
         )
 
 
-def _completed(settings: config.Labels, warehouse: Warehouse, path: Path) -> None:
-    """What plays tell of themselves, and what is measured of those that tell nothing."""
+def _completed(plays: Path, settings: config.Labels, warehouse: Warehouse, table: Path) -> None:
+    """What plays tell of themselves, and what is measured of those that tell nothing; in parts.
+
+    Numbers are held for all plays, texts for a part: the engine hands rows out in any order, and to
+    sort them takes longer than all the rest.
+    """
+    rows = parts.rows(plays)
+    target, matures = np.full(rows, -1, np.int8), np.zeros(rows, np.int64)
+    for batch in warehouse.batches("labels/told"):
+        told = cast(pl.DataFrame, pl.from_arrow(batch))
+        matures[told["play"]] = told["matures_at"]
+        target[told["play"]] = told["target"].cast(pl.Int8).fill_null(-1)
     measured = warehouse.frame("labels/measured", completed_share=settings.completed_share)
-    told = warehouse.frame("labels/told").sort("play")  # blocks of rows come in any order: half the time
-    if not measured.is_empty():  # often all tell: a join would go over all of them
-        both = told.join(measured, on="play", how="left", maintain_order="left")
-        told = both.with_columns(pl.coalesce("target", "target_right")).drop("target_right")
-    told.write_parquet(path, compression="zstd", compression_level=1, row_group_size=parts.ROWS)
+    target[measured["play"]] = measured["target"].cast(pl.Int8).fill_null(-1)
+    table.mkdir()
+    start = 0
+    for number, path in enumerate(parts.files(plays)):
+        keys = pl.read_parquet(path, columns=["user_id", "seq"])
+        own = slice(start, start + keys.height)
+        start = own.stop
+        pl.DataFrame({"play": np.arange(own.start, own.stop), "known": target[own]}).hstack(
+            keys.select("user_id", "seq")
+        ).select(
+            "play",
+            "user_id",
+            "seq",
+            target=pl.when(pl.col("known") >= 0).then(pl.col("known") > 0),
+            matures_at=pl.Series(matures[own]),
+        ).write_parquet(parts.part(table, number), compression="zstd", compression_level=1)
 
 
 def facts(path: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import operator
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -64,10 +65,18 @@ def link(path: Path, target: Path) -> None:
         shutil.copy(path, target)
 
 
-def identity(path: Path) -> Identity:
-    """What all names of a file share."""
+def identity(path: Path) -> Identity | None:
+    """What all names of a file share; None for one that has no other name."""
     told = path.stat()
-    return told.st_dev, told.st_ino
+    return (told.st_dev, told.st_ino) if told.st_nlink > 1 else None
+
+
+def remove(folder: Path) -> None:
+    """Remove an entry of the store so that a reader who comes meanwhile finds all of it or nothing."""
+    doomed = folder.with_name(f".{os.getpid()}-{folder.name}")
+    if not folder.name.startswith("."):
+        folder = folder.rename(doomed)
+    shutil.rmtree(folder)
 
 
 def size(folder: Path) -> int:
@@ -79,7 +88,7 @@ def size(folder: Path) -> int:
 def contents(table: Path, known: Mapping[Identity, Sums]) -> Contents:
     """What a table holds; files of ``known`` sums are not read."""
     paths = files(table)
-    sums = {path: known[identity(path)] for path in paths if identity(path) in known}
+    sums = {path: known[of] for path in paths if (of := identity(path)) in known and of}
     others = [path for path in paths if path not in sums]
     with duckdb.connect() as connection:
         first = connection.read_parquet(str(paths[0]))
@@ -89,8 +98,8 @@ def contents(table: Path, known: Mapping[Identity, Sums]) -> Contents:
             " from read_parquet($paths) as content group by file_index"
         )
         given = {"paths": list(map(str, others))}
-        told = connection.sql(query, params=given).fetchall() if others else []
-    sums |= {others[place]: Sums(*each) for place, *each in told}
+        found = connection.sql(query, params=given).fetchall() if others else []
+    sums |= {others[place]: Sums(*each) for place, *each in found}
     by_file = [sums.get(path, Sums()) for path in paths]  # an empty file is in no group
     rows, mixed, total = zip(*by_file, strict=True)
     together = Sums(sum(rows), functools.reduce(operator.xor, mixed), sum(total))

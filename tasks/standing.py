@@ -74,11 +74,11 @@ def linked(
     with suppress(FileNotFoundError):  # `gc` may remove the earlier one
         stands = tick < changed
         standing = len(tick) if stands.all() else int(stands.argmin())
-        for block, path in zip(blocks, parts.files(before), strict=False):
-            if block.stop > standing:
+        for block in blocks:
+            part = parts.part(before, number)
+            if block.stop > standing or parts.rows(part) != block.stop - block.start:
                 break
-            assert parts.rows(path) == block.stop - block.start, f"{path}: other rows stand"
-            parts.link(path, parts.part(table, number))
+            parts.link(part, parts.part(table, number))
             number += 1
     return number
 

@@ -113,7 +113,7 @@ class Store:
             with alone(parent):
                 if self.find(step, key) is None:  # else another run came first, and is being read
                     if final.exists():  # broken
-                        shutil.rmtree(final)
+                        parts.remove(final)
                     folder.rename(final)
         except Exception as error:
             if _full(error):
@@ -160,14 +160,15 @@ class Store:
                 yield found
 
     def _sums(self, step: str) -> dict[parts.Identity, parts.Sums]:
-        """Sums of the files of the step's tables, whatever other names these have."""
+        """Sums of the files of the step's tables that have other names."""
         known: dict[parts.Identity, parts.Sums] = {}
         for told in (self.root / step).glob("[!.]*/entry.json"):
             with suppress(OSError, ValueError, KeyError):  # another version's, or removed meanwhile
                 for name, table in json.loads(told.read_text(encoding="utf-8"))["tables"].items():
                     paths = parts.files(told.parent / f"{name}.parquet")
-                    sums = (parts.Sums(*each) for each in table["sums"])
-                    known |= dict(zip(map(parts.identity, paths), sums, strict=True))
+                    for path, sums in zip(paths, table["sums"], strict=True):
+                        if of := parts.identity(path):
+                            known[of] = parts.Sums(*sums)
         return known
 
     def sweep(self, keep: int) -> tuple[int, int]:
@@ -189,7 +190,7 @@ class Store:
             doomed += [path for path in folders if path.name.startswith(".") and not in_use(path)]
         for folder in doomed:
             freed += parts.size(folder)
-            shutil.rmtree(folder)
+            parts.remove(folder)
             removed += 1
         return removed, freed
 

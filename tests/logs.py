@@ -105,6 +105,7 @@ def write(
     write_in_parts(made["plays"], folder / "plays.parquet")
     for name in ("tracks", "users", "errors"):
         made[name].write_parquet(folder / f"{name}.parquet")
+    shutil.rmtree(folder / "completed.parquet", ignore_errors=True)
     with warehouse(folder) as house:
         plays, catalogue = folder / "plays.parquet", folder / "tracks.parquet"
         labels.write(plays, catalogue, log.clock, log.settings, house, folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +96,7 @@ def test_many_plays_keep_their_order(history: History) -> None:
     with Warehouse(Store(path=folder, memory_limit="1GB", threads=2)) as house:
         sides = Sides.read(history.users, history.tracks, house)
         found = moments.read(plays, sides, "UTC", house)
+        shutil.rmtree(folder / "completed.parquet")
         labels.write(plays, history.tracks, "time", Labels(), house, folder)
     assert (found.columns["end_tick"] == many["ended_at"].dt.epoch("ms").to_numpy()).all()
     made = pl.read_parquet(folder / "completed.parquet")

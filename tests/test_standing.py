@@ -167,3 +167,10 @@ def test_whatever_came_the_table_is_the_same(
         before = made(Told(replace(log, plays=kept, errors=errors)), folder / "before")
         standing(before, Told(log), folder)
     shutil.rmtree(folder)
+
+
+def test_a_part_that_vanished_is_not_passed_over(tmp_path: Path) -> None:
+    earlier = made(Told(history()), tmp_path / "before")
+    parts.part(earlier.table, 1).unlink()
+    grown = made(with_play(Told(history()), LATER), tmp_path / "grown", earlier)
+    assert pl.read_parquet(grown.table)["play"].to_list() == list(range(PLAYS + 1))

@@ -4,8 +4,6 @@
 with labels as (
     select
         file_row_number as play,
-        user_id,
-        seq,
         case
             when skipped is not null then not skipped
             when reason_end = 'trackdone' then true

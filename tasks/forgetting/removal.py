@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -142,7 +141,7 @@ def clear(store: Path, at: datetime) -> tuple[int, int]:
         freed += parts.size(folder)
         # first the file without which it is no result, so that a kill leaves no half one
         made.unlink(missing_ok=True)
-        shutil.rmtree(folder)
+        parts.remove(folder)
         removed += 1
     return removed, freed
 
