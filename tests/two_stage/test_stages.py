@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -90,7 +91,7 @@ def ingested(
     def work(folder: Path) -> Mapping[str, Any]:
         history = logs.write(log, folder, tracks, users)
         for path in history.labels.values():
-            path.unlink()
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
         return {"clock": log.clock}
 
     key = hashlib.sha256(repr((log, tracks, users)).encode()).hexdigest()
