@@ -206,7 +206,7 @@ def test_a_part_is_told_by_what_is_known_of_its_file(tmp_path: Path) -> None:
 
 
 @settings(
-    max_examples=8, deadline=None, phases=[Phase.explicit, Phase.generate]
+    max_examples=5, deadline=None, phases=[Phase.explicit, Phase.generate]
 )  # shrinking takes minutes
 @given(exports())
 def test_going_on_is_the_same_as_reading_everything(

@@ -146,7 +146,7 @@ def test_labels_that_mature_are_changes(tmp_path: Path) -> None:
     assert standing(before, with_play(told, LATER), tmp_path) == 7
 
 
-@settings(max_examples=8, deadline=None, phases=[Phase.explicit, Phase.generate])
+@settings(max_examples=5, deadline=None, phases=[Phase.explicit, Phase.generate])
 @given(
     st.builds(
         logs.random_log, st.integers(0, 10**6), st.integers(8, 40),
